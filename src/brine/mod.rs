@@ -1,0 +1,1 @@
+//! Brine: the self-delimiting encoding of immutable Python values.

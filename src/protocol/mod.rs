@@ -1,0 +1,1 @@
+//! The RPyC protocol without input and output: envelopes, boxing, references, exceptions.
