@@ -1,0 +1,305 @@
+//! [`Framing`]: RPyC's frames, the layer between batches and bytes.
+//!
+//! # Wire format
+//!
+//! | offset | size | what |
+//! | --- | --- | --- |
+//! | 0 | 4 | length of the payload as sent, in bytes, big-endian |
+//! | 4 | 1 | flag: 0 plain; anything else is a zlib stream (RFC 1950). We write 0 here, layers above may write 1 |
+//! | 5 | length | payload |
+//! | 5 + length | 1 | `0x0a`, skipped unread by a receiver |
+//!
+//! Source: RPyC 6.0.2, `core/channel.py`, class `Channel` (`FRAME_HEADER`, `FLUSHER`), measured against the package.
+//!
+//! # States
+//!
+//! Going down there is none. Going up, either every byte that came is handed on, or the start of one frame is
+//! kept until the rest arrives; the kept bytes hold no credit, since a frame above the cap could never become
+//! whole otherwise. They are bounded by `max_frame`, and their buffer grows only as bytes arrive.
+//!
+//! # Limits
+//!
+//! `max_frame` is compared with the announced length before anything is kept, and with the size after inflating
+//! as it grows. Frames are inflated one by one, and only while there is room above.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::{Codec, Host, Output, Outputs};
+use crate::{
+    credit::Credit,
+    error::{CompressionError, ConnectionLostError, LossReason, StreamError},
+    message::{Read, Write},
+    unit::{Chunk, FLUSHER, FRAME_HEAD, FRAME_OVERHEAD, Frames, Part, payload_length},
+};
+
+/// Buffers below this size quadruple when they must grow, larger ones grow by half.
+const FAST_GROWTH: usize = 2 << 20;
+/// The first piece of an inflated frame, in bytes.
+const FIRST_INFLATED: usize = 16 << 10;
+
+/// Lays batches out as bytes, and finds the frames in what was read.
+///
+/// ```
+/// use rpyc_actors::{Chunk, FramesBuilder, codec::{Framing, testing::Bench}};
+///
+/// let mut bench = Bench::new(Framing::new(1024), Framing::new(1024));
+/// let mut builder = FramesBuilder::new();
+/// builder.push_slice(b"hello");
+/// bench.left.write(builder.take());
+/// bench.run_split(3); // three bytes at a time
+/// let frames: Vec<_> = bench.right.received().into_iter().flatten().collect();
+/// assert_eq!(frames, [&b"hello"[..]]);
+/// ```
+#[derive(Debug)]
+pub struct Framing {
+    max_frame: usize,
+    /// The start of a frame whose rest is not here yet.
+    kept: BytesMut,
+    /// Frames in order, some of them still compressed.
+    pending: VecDeque<Pending>,
+    /// Credit of the compressed frames in `pending`.
+    held: usize,
+    outputs: Outputs<Frames, Chunk>,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Plain(Read<Frames>),
+    Deflated { payload: Bytes, credit: Credit },
+    End,
+}
+
+impl Framing {
+    /// A codec that accepts frames of up to `max_frame` bytes.
+    pub fn new(max_frame: usize) -> Self {
+        Self {
+            max_frame,
+            kept: BytesMut::new(),
+            pending: VecDeque::new(),
+            held: 0,
+            outputs: Outputs::default(),
+        }
+    }
+
+    /// The whole size of the frame at the start of `bytes`, once its head is there.
+    #[inline]
+    fn frame_size(&self, bytes: &[u8]) -> Result<Option<usize>, StreamError> {
+        if bytes.len() < FRAME_HEAD {
+            return Ok(None);
+        }
+        let Some(length) = payload_length(bytes) else { return Ok(None) };
+        if length > self.max_frame {
+            return Err(self.too_large("frame", length));
+        }
+        Ok(Some(length + FRAME_OVERHEAD))
+    }
+
+    fn too_large(&self, what: &'static str, got: usize) -> StreamError {
+        StreamError::LimitExceeded { what, limit: self.max_frame as u64, got: got as u64, endpoint: None }
+    }
+
+    /// Copies from `piece` what the kept frame lacks. Gives the frame once it is whole.
+    fn complete_kept(&mut self, piece: &mut Bytes) -> Result<Option<Bytes>, StreamError> {
+        if self.kept.len() < FRAME_HEAD {
+            let head = piece.split_to(piece.len().min(FRAME_HEAD - self.kept.len()));
+            self.kept.extend_from_slice(&head);
+        }
+        let Some(size) = self.frame_size(&self.kept)? else { return Ok(None) };
+        let more = piece.split_to(piece.len().min(size - self.kept.len()));
+        self.keep(&more, size);
+        Ok((self.kept.len() == size).then(|| std::mem::take(&mut self.kept).freeze()))
+    }
+
+    /// Copies `bytes` behind the kept ones, of which there will be `size` in the end if that is known.
+    fn keep(&mut self, bytes: &[u8], size: usize) {
+        let needed = self.kept.len() + bytes.len();
+        if needed > self.kept.capacity() {
+            let room = grown(self.kept.capacity(), needed).min(size.max(needed));
+            self.kept.reserve(room - self.kept.len());
+        }
+        self.kept.extend_from_slice(bytes);
+    }
+
+    /// Scans a piece. Plain frames gather in `batch`; a compressed one closes it.
+    fn scan(&mut self, mut piece: Bytes, credit: &mut Credit, batch: &mut Frames, host: &dyn Host) -> Result<(), StreamError> {
+        if !self.kept.is_empty() {
+            let before = piece.len();
+            let frame = self.complete_kept(&mut piece);
+            drop(credit.split(before - piece.len()));
+            let Some(frame) = frame? else { return Ok(()) };
+            let size = frame.len();
+            credit.merge(host.up_gate().charge(size.min(host.up_gate().cap())));
+            self.accept(frame, 1, credit, batch);
+        }
+        let (mut start, mut at, mut count) = (0, 0, 0);
+        while let Some(size) = self.frame_size(&piece[at..])? {
+            if piece.len() - at < size {
+                break;
+            }
+            if piece[at + 4] == 0 {
+                at += size;
+                count += 1;
+                continue;
+            }
+            batch.push_run(piece.slice(start..at), count);
+            self.accept(piece.slice(at..at + size), 1, credit, batch);
+            at += size;
+            (start, count) = (at, 0);
+        }
+        let rest = piece.split_off(at);
+        batch.push_run(piece.slice(start..), count);
+        if !rest.is_empty() {
+            drop(credit.split(rest.len()));
+            let size = self.frame_size(&rest)?.unwrap_or(FRAME_HEAD);
+            self.keep(&rest, size);
+        }
+        Ok(())
+    }
+
+    /// Takes one whole frame of either kind.
+    fn accept(&mut self, frame: Bytes, count: usize, credit: &mut Credit, batch: &mut Frames) {
+        if frame[4] == 0 {
+            batch.push_run(frame, count);
+            return;
+        }
+        let credit_of_frame = credit.split(frame.len());
+        self.close_batch(batch, credit);
+        self.held += credit_of_frame.amount();
+        let payload = frame.slice(FRAME_HEAD..frame.len() - FLUSHER.len());
+        self.pending.push_back(Pending::Deflated { payload, credit: credit_of_frame });
+    }
+
+    /// Puts the frames gathered so far in line, with as much of the credit as they weigh.
+    fn close_batch(&mut self, batch: &mut Frames, credit: &mut Credit) {
+        if !batch.is_empty() {
+            let credit = credit.split(batch.wire_len());
+            self.pass(Pending::Plain(Read { unit: std::mem::take(batch), credit }));
+        }
+    }
+
+    /// Puts something in line, or straight out when the line is empty.
+    fn pass(&mut self, item: Pending) {
+        if !self.pending.is_empty() {
+            self.pending.push_back(item);
+            return;
+        }
+        match item {
+            Pending::Plain(read) => self.outputs.up(read.unit, read.credit),
+            Pending::End => self.outputs.end(),
+            Pending::Deflated { .. } => self.pending.push_back(item),
+        }
+    }
+
+    /// Inflates one payload; the credit follows the size of the output.
+    fn inflate(&self, payload: &[u8], credit: &mut Credit) -> Result<Bytes, StreamError> {
+        let mut inflater = Decompress::new(true);
+        let mut output: Vec<u8> = Vec::with_capacity(FIRST_INFLATED.max(payload.len()).min(self.max_frame + 1));
+        loop {
+            let consumed = inflater.total_in() as usize;
+            let status = inflater
+                .decompress_vec(&payload[consumed..], &mut output, FlushDecompress::None)
+                .map_err(|error| CompressionError::new(format!("not a zlib stream: {error}")))?;
+            if output.len() > self.max_frame {
+                return Err(self.too_large("inflated frame", output.len()));
+            }
+            credit.set(output.capacity());
+            match status {
+                Status::StreamEnd => return Ok(output.into()),
+                _ if output.len() < output.capacity() => {
+                    let what = format!("the zlib stream is cut short after {} bytes", payload.len());
+                    return Err(CompressionError::new(what).into());
+                }
+                _ => {
+                    let room = grown(output.capacity(), output.len() + 1).min(self.max_frame + 1);
+                    output.reserve_exact(room - output.len());
+                }
+            }
+        }
+    }
+}
+
+/// The next capacity of a buffer that must hold `needed` bytes.
+fn grown(capacity: usize, needed: usize) -> usize {
+    let next = if capacity < FAST_GROWTH { capacity * 4 } else { capacity + capacity / 2 };
+    next.max(needed)
+}
+
+impl Codec for Framing {
+    type Above = Frames;
+    type Below = Chunk;
+
+    fn handle_write(&mut self, write: Write<Frames>, _: &dyn Host) -> Result<(), StreamError> {
+        let mut chunk = Chunk::new();
+        for part in write.unit.parts {
+            match part {
+                Part::Packed { run, .. } => chunk.push(run),
+                Part::Single { head, payload } => {
+                    chunk.push(head);
+                    chunk.push(payload);
+                    chunk.push(Bytes::from_static(FLUSHER));
+                }
+            }
+        }
+        self.outputs.down(chunk, write.credit);
+        Ok(())
+    }
+
+    fn handle_read(&mut self, read: Read<Chunk>, host: &dyn Host) -> Result<(), StreamError> {
+        let Read { unit, mut credit } = read;
+        let mut batch = Frames::default();
+        let result = unit.into_iter().try_for_each(|piece| self.scan(piece, &mut credit, &mut batch, host));
+        // Frames before a bad one still arrive.
+        if !batch.is_empty() {
+            self.pass(Pending::Plain(Read { unit: batch, credit }));
+        }
+        result
+    }
+
+    fn handle_finish(&mut self, _: &dyn Host) -> Result<(), StreamError> {
+        self.outputs.finish();
+        Ok(())
+    }
+
+    fn handle_end(&mut self, _: &dyn Host) -> Result<(), StreamError> {
+        if self.kept.is_empty() {
+            self.pass(Pending::End);
+            return Ok(());
+        }
+        let due = self.frame_size(&self.kept)?.unwrap_or(FRAME_OVERHEAD);
+        let reason = LossReason::Truncated { what: "a frame", got: self.kept.len() as u64, due: due as u64 };
+        Err(ConnectionLostError::new(&"".into(), reason).into())
+    }
+
+    fn poll_output(&mut self, may_grow: bool, _: &dyn Host) -> Result<Option<Output<Frames, Chunk>>, StreamError> {
+        if let Some(output) = self.outputs.poll() {
+            return Ok(Some(output));
+        }
+        match self.pending.front() {
+            None => return Ok(None),
+            Some(Pending::Deflated { .. }) if !may_grow => return Ok(None),
+            Some(_) => {}
+        }
+        match self.pending.pop_front() {
+            Some(Pending::Deflated { payload, mut credit }) => {
+                self.held -= credit.amount();
+                let inflated = self.inflate(&payload, &mut credit)?;
+                self.outputs.up(Frames::single(inflated), credit);
+            }
+            Some(Pending::Plain(read)) => self.outputs.up(read.unit, read.credit),
+            Some(Pending::End) => self.outputs.end(),
+            None => {}
+        }
+        Ok(self.outputs.poll())
+    }
+
+    fn held(&self) -> usize {
+        self.held
+    }
+
+    fn expects_more(&self) -> bool {
+        !self.kept.is_empty()
+    }
+}

@@ -1,0 +1,170 @@
+//! Codecs: what the layers of a chain do, without input, output or a clock.
+//!
+//! A [`Codec`] turns what comes down from above into what goes down below, and the other way round. It names no
+//! actor, no runtime and no socket; [`Layer`](crate::layer::Layer) is the only code that joins codecs and actors.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod framing;
+pub mod passthrough;
+pub mod testing;
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use crate::{
+    credit::{Credit, Gate},
+    error::StreamError,
+    event::ConnectionEvent,
+    message::{Read, Write},
+    unit::Unit,
+};
+
+pub use framing::Framing;
+pub use passthrough::PassThrough;
+
+/// What a codec may ask its host while it handles an input.
+pub trait Host {
+    /// The time, read only by codecs that need it.
+    fn now(&self) -> Instant;
+    /// The gate of the upward direction, which is charged for what grows on its way.
+    fn up_gate(&self) -> &Arc<Gate>;
+}
+
+/// What a codec gives to its host.
+#[derive(Debug)]
+pub enum Output<A: Unit, B: Unit> {
+    /// Goes to the neighbour below.
+    Down(Write<B>),
+    /// Goes to the neighbour above.
+    Up(Read<A>),
+    /// The neighbour below shall finish its direction.
+    Finish,
+    /// The neighbour above learns that the peer finished its direction.
+    End,
+    /// A fact for whoever watches the connection.
+    Event(ConnectionEvent),
+}
+
+/// One layer's work, as a state machine without input and output.
+///
+/// # The single-mutation rule
+///
+/// After each input the host polls outputs until `None`, and again when the gate above opens. No input is given
+/// while outputs that can be taken are left.
+///
+/// # Contract
+///
+/// - Not enough bytes yet is no error: there is just no output.
+/// - Any split of the input gives the same outputs.
+/// - A length from the wire is compared with a limit before anything is allocated for it.
+/// - After an error a codec is finished: the host gives it nothing more. A codec is never reset; a new
+///   connection gets a new one.
+pub trait Codec: Send + Unpin + 'static {
+    /// What travels between this codec and its neighbour above.
+    type Above: Unit;
+    /// What travels between this codec and its neighbour below.
+    type Below: Unit;
+
+    /// Takes data on its way down.
+    ///
+    /// # Errors
+    ///
+    /// When the data cannot be sent at all; the codec is finished then.
+    fn handle_write(&mut self, write: Write<Self::Above>, host: &dyn Host) -> Result<(), StreamError>;
+
+    /// Takes data on its way up.
+    ///
+    /// # Errors
+    ///
+    /// When the peer broke the protocol or a limit; the codec is finished then.
+    fn handle_read(&mut self, read: Read<Self::Below>, host: &dyn Host) -> Result<(), StreamError>;
+
+    /// Nothing more comes down. By default the finish is passed on.
+    ///
+    /// # Errors
+    ///
+    /// When the end cannot be told to the peer.
+    fn handle_finish(&mut self, host: &dyn Host) -> Result<(), StreamError>;
+
+    /// Nothing more comes up.
+    ///
+    /// # Errors
+    ///
+    /// When the peer's stream ended inside a unit.
+    fn handle_end(&mut self, host: &dyn Host) -> Result<(), StreamError>;
+
+    /// What is held back is to go now.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle_write`](Self::handle_write).
+    fn handle_flush(&mut self, host: &dyn Host) -> Result<(), StreamError> {
+        let _ = host;
+        Ok(())
+    }
+
+    /// The time that [`poll_timeout`](Self::poll_timeout) named has come.
+    ///
+    /// # Errors
+    ///
+    /// When what should have happened until now did not.
+    fn handle_timeout(&mut self, now: Instant, host: &dyn Host) -> Result<(), StreamError> {
+        let _ = (now, host);
+        Ok(())
+    }
+
+    /// The next output. What is charged already may always go up; work that makes data grow is done only when
+    /// `may_grow` says that there is room above.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle_read`](Self::handle_read), when the work is done only as there is room above.
+    fn poll_output(&mut self, may_grow: bool, host: &dyn Host) -> Result<Option<Output<Self::Above, Self::Below>>, StreamError>;
+
+    /// Credit of what is held back until there is room above, in bytes.
+    fn held(&self) -> usize {
+        0
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is wanted.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// True when what was read last ended inside a unit, so that more is under way.
+    fn expects_more(&self) -> bool {
+        false
+    }
+}
+
+/// A queue of outputs, for codecs whose work is done when the input arrives.
+#[derive(Debug)]
+pub(crate) struct Outputs<A: Unit, B: Unit>(VecDeque<Output<A, B>>);
+
+impl<A: Unit, B: Unit> Default for Outputs<A, B> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<A: Unit, B: Unit> Outputs<A, B> {
+    pub(crate) fn down(&mut self, unit: B, credit: Credit) {
+        self.0.push_back(Output::Down(Write { unit, credit }));
+    }
+
+    pub(crate) fn up(&mut self, unit: A, credit: Credit) {
+        self.0.push_back(Output::Up(Read { unit, credit }));
+    }
+
+    pub(crate) fn finish(&mut self) {
+        self.0.push_back(Output::Finish);
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.0.push_back(Output::End);
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Output<A, B>> {
+        self.0.pop_front()
+    }
+}

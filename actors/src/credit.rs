@@ -1,0 +1,517 @@
+//! [`Gate`] and [`Credit`]: the only backpressure there is.
+//!
+//! Each direction of a channel has one gate of so many bytes. Whoever puts data on the path takes credit for it;
+//! the credit rides with the data as a guard, and comes back when the guard is dropped: when the kernel took the
+//! bytes on the way down, when the consumer took the frames on the way up, or when a message is dropped anywhere
+//! between. Mailboxes bound nothing.
+//!
+//! The state is one word, `used << 1 | contended`. While nobody waits, taking and giving back are single atomic
+//! operations; once somebody waits (or the gate is closed) the bit sends everyone through the lock, where
+//! waiters are served strictly in order of arrival.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::error::StreamError;
+
+/// What one batch costs besides its bytes: the envelope, the parts, the bookkeeping.
+pub(crate) const BATCH_COST: usize = 256;
+
+const CONTENDED: usize = 1;
+const UNIT: usize = 2;
+
+/// A fair, closable counter of bytes under way in one direction.
+pub struct Gate {
+    cap: usize,
+    state: AtomicUsize,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    next_ticket: u64,
+    /// Tickets that wait, in order of arrival.
+    waiting: BTreeMap<u64, Waiting>,
+    /// Tickets that were served but whose future was not polled since.
+    served: VecDeque<(u64, usize)>,
+    /// Hosts that wait until the gate is open, without taking anything, each with what it holds itself.
+    readers: Vec<(Waker, usize)>,
+    closed: Option<StreamError>,
+}
+
+struct Waiting {
+    weight: usize,
+    waker: Waker,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("cap", &self.cap).field("used", &self.used()).finish_non_exhaustive()
+    }
+}
+
+impl Gate {
+    /// A gate that lets `cap` bytes be under way at once.
+    pub fn new(cap: usize) -> Arc<Self> {
+        Arc::new(Self {
+            cap: cap.max(1),
+            state: AtomicUsize::new(0),
+            queue: Mutex::default(),
+        })
+    }
+
+    /// The most that may be under way.
+    pub fn cap(&self) -> usize {
+        self.cap
+    }
+
+    /// What is under way now; above the cap when something grew on its way.
+    pub fn used(&self) -> usize {
+        self.state.load(Ordering::Acquire) / UNIT
+    }
+
+    /// True when somebody waits for credit, so that a layer that gathers should let go.
+    pub fn is_contended(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & CONTENDED != 0
+    }
+
+    /// True while there is credit left.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.used() < self.cap
+    }
+
+    /// Takes `bytes` (at most the cap, so that something larger passes alone) if nobody waits and they are there.
+    #[inline]
+    pub fn try_acquire(self: &Arc<Self>, bytes: usize) -> Option<Credit> {
+        self.try_take(bytes).then(|| Credit { gate: self.clone(), amount: bytes.min(self.cap) })
+    }
+
+    /// `try_acquire` without the guard: the caller owes `min(bytes, cap)` to the gate.
+    #[inline]
+    pub(crate) fn try_take(&self, bytes: usize) -> bool {
+        let weight = bytes.min(self.cap);
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            if state & CONTENDED != 0 || state / UNIT + weight > self.cap {
+                return false;
+            }
+            match self.state.compare_exchange_weak(state, state + weight * UNIT, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// Takes `bytes`, waiting in line.
+    ///
+    /// # Cancellation
+    ///
+    /// A dropped future leaves the line, and gives back what it was given meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The error with which the gate was closed.
+    pub async fn acquire(self: &Arc<Self>, bytes: usize) -> Result<Credit, StreamError> {
+        if let Some(credit) = self.try_acquire(bytes) {
+            return Ok(credit);
+        }
+        Acquire { gate: self, weight: bytes.min(self.cap), ticket: None }.await
+    }
+
+    /// Takes `bytes` without asking: for memory that is already in use.
+    pub fn charge(self: &Arc<Self>, bytes: usize) -> Credit {
+        self.state.fetch_add(bytes * UNIT, Ordering::AcqRel);
+        Credit { gate: self.clone(), amount: bytes }
+    }
+
+    /// Gives the error to everybody who waits and to all who come later.
+    ///
+    /// The first error stays. Credit that is out may still come back.
+    pub fn close(&self, error: StreamError) {
+        let mut queue = self.queue.lock();
+        if queue.closed.is_some() {
+            return;
+        }
+        queue.closed = Some(error);
+        self.state.fetch_or(CONTENDED, Ordering::AcqRel);
+        let waiting = std::mem::take(&mut queue.waiting);
+        let readers = std::mem::take(&mut queue.readers);
+        drop(queue);
+        waiting.into_values().for_each(|waiting| waiting.waker.wake());
+        readers.into_iter().for_each(|(waker, _)| waker.wake());
+    }
+
+    /// The error with which the gate was closed, if it was.
+    pub fn closed(&self) -> Option<StreamError> {
+        if !self.is_contended() {
+            return None;
+        }
+        self.queue.lock().closed.clone()
+    }
+
+    /// Ready when there is credit left, not counting `held` bytes that the asker itself holds back.
+    ///
+    /// Takes nothing; wakes the task once at most half of the cap is used. Without the discount a layer that
+    /// holds compressed frames of a whole cap would wait for itself.
+    pub(crate) fn poll_open(&self, held: usize, cx: &Context<'_>) -> Poll<()> {
+        if self.used().saturating_sub(held) < self.cap {
+            return Poll::Ready(());
+        }
+        let mut queue = self.queue.lock();
+        if queue.closed.is_some() {
+            return Poll::Ready(());
+        }
+        let used = self.state.fetch_or(CONTENDED, Ordering::AcqRel) / UNIT;
+        if used.saturating_sub(held) < self.cap {
+            let woken = self.serve(&mut queue);
+            drop(queue);
+            wake_all(woken);
+            return Poll::Ready(());
+        }
+        match queue.readers.iter_mut().find(|(waker, _)| waker.will_wake(cx.waker())) {
+            Some(reader) => reader.1 = held,
+            None => queue.readers.push((cx.waker().clone(), held)),
+        }
+        Poll::Pending
+    }
+
+    #[inline]
+    pub(crate) fn give_back(&self, amount: usize) {
+        if amount == 0 {
+            return;
+        }
+        let before = self.state.fetch_sub(amount * UNIT, Ordering::AcqRel);
+        debug_assert!(before / UNIT >= amount, "a gate never gets back more than it gave");
+        if before & CONTENDED != 0 {
+            let woken = self.serve(&mut self.queue.lock());
+            wake_all(woken);
+        }
+    }
+
+    /// Serves waiters in order while there is credit. The caller wakes them once it let go of the lock.
+    fn serve(&self, queue: &mut Queue) -> Woken {
+        let Queue { waiting, served, readers, closed, .. } = queue;
+        let mut woken = Woken::new();
+        if closed.is_some() {
+            return woken;
+        }
+        let used = self.used();
+        woken.extend(readers.extract_if(.., |(_, held)| used.saturating_sub(*held) <= self.cap / 2).map(|(waker, _)| waker));
+        while let Some(first) = waiting.first_entry() {
+            let weight = first.get().weight;
+            // Half empty before anybody is woken, so that a woken sender has room for more than one frame.
+            if used > self.cap / 2 && weight <= self.cap / 2 || self.used() + weight > self.cap {
+                return woken;
+            }
+            self.state.fetch_add(weight * UNIT, Ordering::AcqRel);
+            let (ticket, Waiting { waker, .. }) = first.remove_entry();
+            served.push_back((ticket, weight));
+            woken.push(waker);
+        }
+        if !readers.is_empty() {
+            return woken;
+        }
+        self.state.fetch_and(!CONTENDED, Ordering::AcqRel);
+        woken
+    }
+}
+
+/// Wakers to be called without the lock: what they wake may come back to the gate at once.
+type Woken = SmallVec<[Waker; 4]>;
+
+fn wake_all(woken: Woken) {
+    woken.into_iter().for_each(Waker::wake);
+}
+
+/// The future behind [`Gate::acquire`].
+struct Acquire<'a> {
+    gate: &'a Arc<Gate>,
+    weight: usize,
+    ticket: Option<u64>,
+}
+
+impl Future for Acquire<'_> {
+    type Output = Result<Credit, StreamError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let gate = self.gate;
+        let mut queue = gate.queue.lock();
+        if let Some(ticket) = self.ticket {
+            if queue.take_served(ticket).is_some() {
+                self.ticket = None;
+                return Poll::Ready(Ok(Credit { gate: gate.clone(), amount: self.weight }));
+            }
+            if let Some(error) = &queue.closed {
+                self.ticket = None;
+                return Poll::Ready(Err(error.clone()));
+            }
+            if let Some(waiting) = queue.waiting.get_mut(&ticket) {
+                waiting.waker.clone_from(cx.waker());
+            }
+            return Poll::Pending;
+        }
+        if let Some(error) = &queue.closed {
+            return Poll::Ready(Err(error.clone()));
+        }
+        let ticket = queue.next_ticket;
+        queue.next_ticket += 1;
+        queue.waiting.insert(ticket, Waiting { weight: self.weight, waker: cx.waker().clone() });
+        // Whoever gives back after this sees the bit; whoever did so before is seen here.
+        let used = gate.state.fetch_or(CONTENDED, Ordering::AcqRel) / UNIT;
+        let mut woken = Woken::new();
+        if used <= gate.cap / 2 || used + self.weight <= gate.cap {
+            woken = gate.serve(&mut queue);
+        }
+        let served = queue.take_served(ticket).is_some();
+        drop(queue);
+        wake_all(woken);
+        if served {
+            return Poll::Ready(Ok(Credit { gate: gate.clone(), amount: self.weight }));
+        }
+        self.ticket = Some(ticket);
+        Poll::Pending
+    }
+}
+
+impl Drop for Acquire<'_> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let mut queue = self.gate.queue.lock();
+        if let Some(weight) = queue.take_served(ticket) {
+            drop(queue);
+            self.gate.give_back(weight);
+        } else if queue.waiting.remove(&ticket).is_some() {
+            // The one that left may have been the one too heavy to be served.
+            let woken = self.gate.serve(&mut queue);
+            drop(queue);
+            wake_all(woken);
+        }
+    }
+}
+
+impl Queue {
+    fn take_served(&mut self, ticket: u64) -> Option<usize> {
+        let at = self.served.iter().position(|(served, _)| *served == ticket)?;
+        self.served.remove(at).map(|(_, weight)| weight)
+    }
+}
+
+/// Bytes of a gate that are spoken for. Dropping it gives them back.
+pub struct Credit {
+    gate: Arc<Gate>,
+    amount: usize,
+}
+
+impl fmt::Debug for Credit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Credit").field(&self.amount).finish()
+    }
+}
+
+impl Credit {
+    /// Joins an amount that was taken before to its gate.
+    pub(crate) fn taken(gate: &Arc<Gate>, amount: usize) -> Self {
+        Self { gate: gate.clone(), amount }
+    }
+
+    /// The bytes it stands for.
+    pub fn amount(&self) -> usize {
+        self.amount
+    }
+
+    /// The gate it belongs to.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// Re-weighs it: what is more is charged without asking, what is less is given back.
+    pub fn set(&mut self, amount: usize) {
+        if amount > self.amount {
+            self.gate.state.fetch_add((amount - self.amount) * UNIT, Ordering::AcqRel);
+        } else {
+            self.gate.give_back(self.amount - amount);
+        }
+        self.amount = amount;
+    }
+
+    /// Splits off at most `amount` bytes.
+    #[must_use]
+    pub fn split(&mut self, amount: usize) -> Self {
+        let amount = amount.min(self.amount);
+        self.amount -= amount;
+        Self { gate: self.gate.clone(), amount }
+    }
+
+    /// Takes over what `other` stands for; both belong to the same gate.
+    pub fn merge(&mut self, mut other: Self) {
+        debug_assert!(Arc::ptr_eq(&self.gate, &other.gate), "credits of two gates cannot be merged");
+        self.amount += std::mem::take(&mut other.amount);
+    }
+}
+
+impl Drop for Credit {
+    fn drop(&mut self) {
+        self.gate.give_back(self.amount);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::AtomicBool,
+        task::Wake,
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Flag(AtomicBool);
+
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    struct Task<'a> {
+        future: Pin<Box<dyn Future<Output = Result<Credit, StreamError>> + 'a>>,
+        flag: Arc<Flag>,
+    }
+
+    impl<'a> Task<'a> {
+        fn new(gate: &'a Arc<Gate>, bytes: usize) -> Self {
+            Self { future: Box::pin(gate.acquire(bytes)), flag: Arc::default() }
+        }
+
+        fn poll(&mut self) -> Poll<Result<Credit, StreamError>> {
+            let waker = self.flag.clone().into();
+            self.future.as_mut().poll(&mut Context::from_waker(&waker))
+        }
+
+        fn woken(&self) -> bool {
+            self.flag.0.load(Ordering::SeqCst)
+        }
+    }
+
+    #[test]
+    fn eight_waiters_are_served_in_order() {
+        let gate = Gate::new(100);
+        let all = gate.try_acquire(100).expect("the gate is empty");
+        let mut tasks: Vec<_> = (0..8).map(|_| Task::new(&gate, 50)).collect();
+        for task in &mut tasks {
+            assert!(task.poll().is_pending());
+        }
+        drop(all);
+        for pair in tasks.chunks_mut(2) {
+            assert!(pair.iter().all(Task::woken));
+            for task in pair {
+                let Poll::Ready(Ok(credit)) = task.poll() else { panic!("woken without credit") };
+                drop(credit);
+            }
+        }
+        assert_eq!(gate.used(), 0);
+        assert!(!gate.is_contended());
+    }
+
+    #[test]
+    fn newcomers_do_not_overtake() {
+        let gate = Gate::new(100);
+        let held = gate.try_acquire(80).expect("there is room");
+        let mut heavy = Task::new(&gate, 60);
+        assert!(heavy.poll().is_pending());
+        assert!(gate.try_acquire(1).is_none());
+        drop(held);
+        assert!(heavy.poll().is_ready());
+    }
+
+    #[test]
+    fn something_above_the_cap_passes_alone() {
+        let gate = Gate::new(100);
+        let small = gate.try_acquire(1).expect("there is room");
+        let mut large = Task::new(&gate, 5000);
+        assert!(large.poll().is_pending());
+        drop(small);
+        let Poll::Ready(Ok(credit)) = large.poll() else { panic!("not served") };
+        assert_eq!(credit.amount(), 100);
+    }
+
+    #[test]
+    fn cancelled_waiters_give_back() {
+        let gate = Gate::new(100);
+        let held = gate.try_acquire(100).expect("there is room");
+        let mut first = Task::new(&gate, 100);
+        let mut second = Task::new(&gate, 100);
+        let mut third = Task::new(&gate, 100);
+        assert!(first.poll().is_pending() && second.poll().is_pending() && third.poll().is_pending());
+        drop(second);
+        drop(held);
+        assert!(first.woken() && !third.woken());
+        drop(first);
+        assert!(third.woken());
+        assert!(third.poll().is_ready());
+        drop(third);
+        assert_eq!(gate.used(), 0);
+    }
+
+    #[test]
+    fn close_wakes_everybody_with_the_error() {
+        let gate = Gate::new(10);
+        let held = gate.try_acquire(10).expect("there is room");
+        let mut tasks: Vec<_> = (0..3).map(|_| Task::new(&gate, 5)).collect();
+        assert!(tasks.iter_mut().all(|task| task.poll().is_pending()));
+        gate.close(StreamError::Closed);
+        for task in &mut tasks {
+            assert!(task.woken());
+            assert!(matches!(task.poll(), Poll::Ready(Err(StreamError::Closed))));
+        }
+        drop(held);
+        assert!(matches!(Task::new(&gate, 1).poll(), Poll::Ready(Err(StreamError::Closed))));
+    }
+
+    #[test]
+    fn split_merge_and_set_keep_the_sum() {
+        let gate = Gate::new(100);
+        let mut credit = gate.try_acquire(60).expect("there is room");
+        let part = credit.split(20);
+        assert_eq!((credit.amount(), part.amount(), gate.used()), (40, 20, 60));
+        credit.merge(part);
+        credit.set(150);
+        assert_eq!(gate.used(), 150);
+        assert!(!gate.is_open());
+        credit.set(10);
+        assert_eq!(gate.used(), 10);
+        drop(credit);
+        assert_eq!(gate.used(), 0);
+    }
+
+    #[test]
+    fn many_threads_lose_no_credit() {
+        let gate = Gate::new(1000);
+        std::thread::scope(|scope| {
+            for seed in 0..8usize {
+                let gate = &gate;
+                scope.spawn(move || {
+                    for round in 0..5000 {
+                        let credit = pollster::block_on(gate.acquire((seed * 131 + round * 7) % 1200 + 1));
+                        drop(credit.expect("nobody closes the gate"));
+                    }
+                });
+            }
+        });
+        assert_eq!(gate.used(), 0);
+        assert!(!gate.is_contended());
+    }
+}

@@ -1,0 +1,394 @@
+//! [`Layer`]: the one actor that hosts a codec, and what neighbours in a chain know of each other.
+//!
+//! Lifecycle, order, credit and failure are written here once; a codec adds only its own work. Strong addresses
+//! point down and weak ones up, so a chain comes apart from the top: the actor above goes, this one sees
+//! that nobody is left to write, and goes too.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    time::Instant,
+};
+
+use actix::{Actor, ActorFuture, Addr, AsyncContext, Context, Handler, WeakAddr};
+use tokio::time::Sleep;
+
+use crate::{
+    codec::{Codec, Host, Output},
+    credit::Gate,
+    error::{ConnectionLostError, LossReason, StreamError},
+    message::{Abort, Attach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed},
+    unit::Unit,
+};
+
+/// A neighbour is gone; whoever notices takes the chain down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+/// The neighbour below, as the actor above sees it.
+///
+/// Every method posts a message; none waits. `Gone` says that the mailbox is closed, and the message was dropped
+/// with its credit.
+pub(crate) trait Below<U: Unit>: Send + Sync {
+    fn write(&self, message: Write<U>) -> Result<(), Gone>;
+    fn finish(&self) -> Result<(), Gone>;
+    fn flush(&self, message: Flush) -> Result<(), Gone>;
+    fn abort(&self);
+    fn expect_more(&self);
+    fn attach(&self, above: Box<dyn Above<U>>) -> Result<(), Gone>;
+}
+
+/// The neighbour above, as the actor below sees it.
+pub(crate) trait Above<U: Unit>: Send {
+    fn read(&self, message: Read<U>) -> Result<(), Gone>;
+    fn end(&self);
+    fn lost(&self, error: StreamError);
+    fn write_failed(&self, error: StreamError);
+    fn tell(&self, message: Tell);
+}
+
+impl<U, A> Below<U> for Addr<A>
+where
+    U: Unit,
+    A: Actor<Context = Context<A>>
+        + Handler<Write<U>>
+        + Handler<Finish>
+        + Handler<Flush>
+        + Handler<Abort>
+        + Handler<ExpectMore>
+        + Handler<Attach<U>>,
+{
+    fn write(&self, message: Write<U>) -> Result<(), Gone> {
+        self.try_send(message).map_err(|_| Gone)
+    }
+
+    fn finish(&self) -> Result<(), Gone> {
+        self.try_send(Finish).map_err(|_| Gone)
+    }
+
+    fn flush(&self, message: Flush) -> Result<(), Gone> {
+        self.try_send(message).map_err(|_| Gone)
+    }
+
+    fn abort(&self) {
+        // A neighbour that is gone needs no reset.
+        let _ = self.try_send(Abort);
+    }
+
+    fn expect_more(&self) {
+        // Only a hint.
+        let _ = self.try_send(ExpectMore);
+    }
+
+    fn attach(&self, above: Box<dyn Above<U>>) -> Result<(), Gone> {
+        self.try_send(Attach(above)).map_err(|_| Gone)
+    }
+}
+
+impl<U, A> Above<U> for WeakAddr<A>
+where
+    U: Unit,
+    A: Actor<Context = Context<A>>
+        + Handler<Read<U>>
+        + Handler<End>
+        + Handler<Lost>
+        + Handler<WriteFailed>
+        + Handler<Tell>,
+{
+    fn read(&self, message: Read<U>) -> Result<(), Gone> {
+        self.upgrade().ok_or(Gone)?.try_send(message).map_err(|_| Gone)
+    }
+
+    // Whoever is gone above needs no news: it took its own state down, and told its own waiters.
+
+    fn end(&self) {
+        let _ = self.upgrade().map(|above| above.try_send(End));
+    }
+
+    fn lost(&self, error: StreamError) {
+        let _ = self.upgrade().map(|above| above.try_send(Lost(error)));
+    }
+
+    fn write_failed(&self, error: StreamError) {
+        let _ = self.upgrade().map(|above| above.try_send(WriteFailed(error)));
+    }
+
+    fn tell(&self, message: Tell) {
+        let _ = self.upgrade().map(|above| above.try_send(message));
+    }
+}
+
+/// What a codec may ask of this layer.
+struct Place {
+    endpoint: Arc<str>,
+    up_gate: Arc<Gate>,
+}
+
+impl Host for Place {
+    fn now(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn up_gate(&self) -> &Arc<Gate> {
+        &self.up_gate
+    }
+}
+
+/// The actor that hosts the codec `C`.
+pub struct Layer<C: Codec> {
+    codec: C,
+    place: Place,
+    below: Box<dyn Below<C::Below>>,
+    above: Option<Box<dyn Above<C::Above>>>,
+    /// Flushes to be passed on behind what the codec gives out.
+    flushes: VecDeque<Flush>,
+    /// Something was read since the last drain.
+    has_read: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The codec is finished; what it gave out before still goes up.
+    failed: Option<StreamError>,
+    /// The loss was told, by us or by a neighbour.
+    lost: bool,
+}
+
+impl<C: Codec> Layer<C> {
+    /// Starts the layer on the current arbiter, above `below`.
+    pub(crate) fn start(codec: C, below: Box<dyn Below<C::Below>>, endpoint: &Arc<str>, up_gate: &Arc<Gate>) -> Addr<Self> {
+        let place = Place { endpoint: endpoint.clone(), up_gate: up_gate.clone() };
+        Actor::start(Self {
+            codec,
+            place,
+            below,
+            above: None,
+            flushes: VecDeque::new(),
+            has_read: false,
+            timer: None,
+            failed: None,
+            lost: false,
+        })
+    }
+
+    /// Gives an input to the codec, unless it is finished.
+    fn input(&mut self, give: impl FnOnce(&mut C, &Place) -> Result<(), StreamError>) {
+        if self.failed.is_none()
+            && let Err(error) = give(&mut self.codec, &self.place)
+        {
+            self.failed = Some(error.at(&self.place.endpoint));
+        }
+    }
+
+    /// The one drain order: outputs, then flushes, then the timer.
+    fn drain(&mut self, cx: &mut TaskContext<'_>) {
+        loop {
+            self.drain_outputs(cx);
+            while let Some(flush) = self.flushes.pop_front() {
+                self.pass_down(|below| below.flush(flush));
+            }
+            if !self.fire_timer(cx) {
+                break;
+            }
+        }
+        if std::mem::take(&mut self.has_read) && self.codec.expects_more() {
+            self.below.expect_more();
+        }
+    }
+
+    fn drain_outputs(&mut self, cx: &TaskContext<'_>) {
+        loop {
+            let may_grow = self.place.up_gate.poll_open(self.codec.held(), cx).is_ready();
+            match self.codec.poll_output(may_grow, &self.place) {
+                Ok(Some(Output::Down(write))) => self.pass_down(|below| below.write(write)),
+                Ok(Some(Output::Up(read))) => {
+                    if let Some(above) = &self.above
+                        && above.read(read).is_err()
+                    {
+                        // Nobody will ever take what comes up, so the peer must not think that somebody does.
+                        self.below.abort();
+                        self.lost = true;
+                        return;
+                    }
+                }
+                Ok(Some(Output::Finish)) => self.pass_down(|below| below.finish()),
+                Ok(Some(Output::End)) => self.pass_up(|above| above.end()),
+                Ok(Some(Output::Event(event))) => self.pass_up(|above| above.tell(Tell(event))),
+                Ok(None) => break,
+                Err(error) => {
+                    self.failed.get_or_insert(error.at(&self.place.endpoint));
+                    break;
+                }
+            }
+        }
+        // Frames that wait for room above are delivered before the failure is told.
+        if self.codec.held() == 0
+            && let Some(error) = self.failed.clone()
+            && !self.lost
+        {
+            self.lost = true;
+            self.pass_up(|above| above.lost(error));
+            self.below.abort();
+        }
+    }
+
+    fn pass_down(&mut self, send: impl FnOnce(&dyn Below<C::Below>) -> Result<(), Gone>) {
+        if send(&*self.below).is_err() && !self.lost {
+            self.lost = true;
+            let error = ConnectionLostError::new(&self.place.endpoint, LossReason::ActorGone);
+            self.pass_up(|above| above.lost(error.into()));
+        }
+    }
+
+    fn pass_up(&self, send: impl FnOnce(&dyn Above<C::Above>)) {
+        if let Some(above) = &self.above {
+            send(&**above);
+        }
+    }
+
+    /// Arms the timer for what the codec wants. True when the codec had its turn.
+    fn fire_timer(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        let Some(at) = self.codec.poll_timeout().filter(|_| self.failed.is_none()) else {
+            self.timer = None;
+            return false;
+        };
+        let deadline = tokio::time::Instant::from_std(at);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        if timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.timer = None;
+        self.input(|codec, place| codec.handle_timeout(place.now(), place));
+        true
+    }
+}
+
+impl<C: Codec> Actor for Layer<C> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
+        ctx.set_mailbox_capacity(0);
+        ctx.spawn(Drain);
+    }
+}
+
+impl<C: Codec> Drop for Layer<C> {
+    fn drop(&mut self) {
+        // Reached without a word to the neighbour above only when this actor panicked or its arbiter stopped.
+        if !self.lost {
+            let error = ConnectionLostError::new(&self.place.endpoint, LossReason::ActorGone);
+            self.pass_up(|above| above.lost(error.into()));
+        }
+    }
+}
+
+/// The future that gives out what the codec has, after each batch of messages.
+struct Drain;
+
+impl<C: Codec> ActorFuture<Layer<C>> for Drain {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, layer: &mut Layer<C>, ctx: &mut Context<Layer<C>>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        layer.drain(cx);
+        if ctx.connected() { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
+impl<C: Codec> Handler<Attach<C::Above>> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: Attach<C::Above>, ctx: &mut Context<Self>) {
+        self.above = Some(message.0);
+        // Only now may data come up.
+        let this = ctx.address().downgrade();
+        self.pass_down(|below| below.attach(Box::new(this)));
+    }
+}
+
+impl<C: Codec> Handler<Write<C::Above>> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: Write<C::Above>, _: &mut Context<Self>) {
+        self.input(|codec, place| codec.handle_write(message, place));
+    }
+}
+
+impl<C: Codec> Handler<Read<C::Below>> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: Read<C::Below>, _: &mut Context<Self>) {
+        self.has_read = true;
+        self.input(|codec, place| codec.handle_read(message, place));
+    }
+}
+
+impl<C: Codec> Handler<Finish> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, _: Finish, _: &mut Context<Self>) {
+        self.input(|codec, place| codec.handle_finish(place));
+    }
+}
+
+impl<C: Codec> Handler<End> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, _: End, _: &mut Context<Self>) {
+        self.input(|codec, place| codec.handle_end(place));
+    }
+}
+
+impl<C: Codec> Handler<Flush> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: Flush, _: &mut Context<Self>) {
+        self.input(|codec, place| codec.handle_flush(place));
+        self.flushes.push_back(message);
+    }
+}
+
+impl<C: Codec> Handler<Abort> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, _: Abort, _: &mut Context<Self>) {
+        self.lost = true;
+        self.below.abort();
+    }
+}
+
+impl<C: Codec> Handler<ExpectMore> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, _: ExpectMore, _: &mut Context<Self>) {
+        self.below.expect_more();
+    }
+}
+
+impl<C: Codec> Handler<Lost> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: Lost, _: &mut Context<Self>) {
+        // What came before the loss is delivered before it.
+        self.failed.get_or_insert(message.0);
+    }
+}
+
+impl<C: Codec> Handler<WriteFailed> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: WriteFailed, _: &mut Context<Self>) {
+        self.pass_up(|above| above.write_failed(message.0));
+    }
+}
+
+impl<C: Codec> Handler<Tell> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: Tell, _: &mut Context<Self>) {
+        self.pass_up(|above| above.tell(message));
+    }
+}

@@ -1,0 +1,601 @@
+//! [`ByteStream`]: the one actor that owns a transport, whatever its kind.
+//!
+//! It has one I/O future. Each time it is polled it writes all that is pending in vectored writes, flushes when
+//! nothing is left, and then reads *once*; what came is passed on and the future wakes itself, so that consumers
+//! run on a warm cache before the next read. Only this folder touches file descriptors; nothing here knows what
+//! the bytes mean.
+
+pub mod custom;
+pub mod handle;
+pub mod pipe;
+pub mod process;
+mod ring;
+pub mod stdio;
+pub mod tcp;
+pub mod unix;
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll, ready},
+    time::Duration,
+};
+
+use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Message};
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::oneshot,
+    time::Sleep,
+};
+
+pub use handle::StreamHandle;
+
+use crate::{
+    credit::{BATCH_COST, Credit, Gate},
+    error::{ConnectionLostError, LossReason, StreamError},
+    layer::Above,
+    limits::Limits,
+    message::{Abort, Attach, ExpectMore, Finish, Flush, Read, Write},
+    unit::Chunk,
+};
+
+/// Pieces that one vectored write takes.
+const WRITE_PIECES: usize = 64;
+
+/// Something that carries bytes both ways.
+///
+/// What a transport has besides reading and writing, with defaults for those that have nothing.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// More of a unit is under way; acknowledge at once what came.
+    fn expect_more(&mut self) {}
+
+    /// Arranges that dropping the transport resets the connection.
+    fn abort(&mut self) {}
+
+    /// Called after the peer's end: the reason, if the end was not an orderly one.
+    fn poll_end(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<LossReason>> {
+        let _ = cx;
+        Poll::Ready(None)
+    }
+}
+
+/// Where a stream leads, and what bounds it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StreamInfo {
+    /// The endpoint in the form in which it was given.
+    pub endpoint: Arc<str>,
+    /// The address of this end, where the transport has one.
+    pub local: Option<Address>,
+    /// The address of the peer, where the transport has one.
+    pub peer: Option<Address>,
+    /// What bounds the stream and the channel above it.
+    pub limits: Limits,
+}
+
+impl StreamInfo {
+    /// A stream to `endpoint` with default limits and no addresses.
+    pub fn new(endpoint: impl Into<Arc<str>>) -> Self {
+        Self { endpoint: endpoint.into(), local: None, peer: None, limits: Limits::default() }
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
+/// An address of one end of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Address {
+    /// An IP address and a port.
+    Tcp(std::net::SocketAddr),
+    /// The path of a unix socket; empty for an unnamed one.
+    Unix(std::path::PathBuf),
+    /// A child process.
+    Process(u32),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Process(id) => write!(f, "process {id}"),
+        }
+    }
+}
+
+/// Asks a stream that is not attached to a layer for exactly `count` bytes.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ReadExact {
+    pub(crate) count: usize,
+    pub(crate) answer: oneshot::Sender<Result<Bytes, StreamError>>,
+}
+
+/// Gives back bytes of a read whose caller went away.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Unread(pub(crate) Bytes);
+
+/// Flush, finish, wait for the peer's end, close.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct CloseStream(pub(crate) oneshot::Sender<Result<(), StreamError>>);
+
+/// Who takes what is read.
+enum Consumer {
+    /// Nobody yet: bytes are read as they are asked for.
+    OnDemand { surplus: BytesMut, requests: VecDeque<ReadExact> },
+    /// The layer above.
+    Attached(Box<dyn Above<Chunk>>),
+    /// Nobody any more: bytes are read and dropped until the peer's end.
+    Discarding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finishing {
+    No,
+    Wanted,
+    Done,
+}
+
+/// The actor that owns the transport `T`.
+pub struct ByteStream<T: Transport> {
+    io: T,
+    endpoint: Arc<str>,
+    close_timeout: Duration,
+    down_gate: Arc<Gate>,
+    up_gate: Arc<Gate>,
+
+    /// What is to be written, and the credit of each chunk of it with the bytes it has left.
+    queue: VecDeque<Bytes>,
+    owed: VecDeque<(usize, Credit)>,
+    /// Bytes taken so far, and bytes written so far.
+    accepted: u64,
+    written: u64,
+    needs_flush: bool,
+    flushes: VecDeque<(u64, Flush)>,
+    finishing: Finishing,
+    write_error: Option<StreamError>,
+
+    consumer: Consumer,
+    /// The peer's end was seen, or reading failed.
+    at_end: bool,
+    /// The end was passed on.
+    end_told: bool,
+    read_error: Option<StreamError>,
+
+    closing: Vec<CloseStream>,
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T: Transport> ByteStream<T> {
+    /// Starts the actor on the current arbiter, paused: it reads when it is asked to, or attached to a layer.
+    ///
+    /// # Panics
+    ///
+    /// Outside of an actix arbiter.
+    pub fn start(io: T, info: StreamInfo) -> StreamHandle {
+        let down_gate = Gate::new(info.limits.credit);
+        let up_gate = Gate::new(info.limits.credit);
+        let stream = Self {
+            io,
+            endpoint: info.endpoint.clone(),
+            close_timeout: info.limits.close_timeout,
+            down_gate: down_gate.clone(),
+            up_gate: up_gate.clone(),
+            queue: VecDeque::new(),
+            owed: VecDeque::new(),
+            accepted: 0,
+            written: 0,
+            needs_flush: false,
+            flushes: VecDeque::new(),
+            finishing: Finishing::No,
+            write_error: None,
+            consumer: Consumer::OnDemand { surplus: BytesMut::new(), requests: VecDeque::new() },
+            at_end: false,
+            end_told: false,
+            read_error: None,
+            closing: Vec::new(),
+            linger: None,
+        };
+        let address = Actor::start(stream);
+        StreamHandle::new(address, info, down_gate, up_gate)
+    }
+
+    fn lost(&self, reason: LossReason) -> StreamError {
+        ConnectionLostError::new(&self.endpoint, reason).into()
+    }
+
+    // ---- down ----
+
+    fn poll_write(&mut self, cx: &mut TaskContext<'_>) {
+        if self.write_error.is_some() {
+            return;
+        }
+        if let Poll::Ready(Err(error)) = self.poll_write_all(cx) {
+            self.fail_writing(self.lost(error.into()));
+        }
+    }
+
+    fn poll_write_all(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        while !self.queue.is_empty() {
+            let count = ready!(self.poll_write_once(cx))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(count);
+            self.needs_flush = true;
+        }
+        if self.needs_flush {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.needs_flush = false;
+        }
+        while let Some((position, _)) = self.flushes.front()
+            && *position <= self.written
+        {
+            if let Some((_, flush)) = self.flushes.pop_front() {
+                flush.answer(Ok(()));
+            }
+        }
+        if self.finishing == Finishing::Wanted {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            self.finishing = Finishing::Done;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_once(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
+        if self.queue.len() == 1 || !self.io.is_write_vectored() {
+            return Pin::new(&mut self.io).poll_write(cx, &self.queue[0]);
+        }
+        let mut slices = [IoSlice::new(&[]); WRITE_PIECES];
+        let count = self.queue.len().min(WRITE_PIECES);
+        for (slice, piece) in slices.iter_mut().zip(&self.queue) {
+            *slice = IoSlice::new(piece);
+        }
+        Pin::new(&mut self.io).poll_write_vectored(cx, &slices[..count])
+    }
+
+    /// Drops what the kernel took, and gives its credit back.
+    fn advance(&mut self, count: usize) {
+        self.written += count as u64;
+        let mut left = count;
+        while left > 0 {
+            let Some(piece) = self.queue.front_mut() else { break };
+            if piece.len() > left {
+                piece.advance(left);
+                break;
+            }
+            left -= piece.len();
+            self.queue.pop_front();
+        }
+        let mut left = count;
+        while let Some((bytes, credit)) = self.owed.front_mut() {
+            if *bytes > left {
+                *bytes -= left;
+                drop(credit.split(left));
+                break;
+            }
+            left -= *bytes;
+            self.owed.pop_front();
+        }
+    }
+
+    fn fail_writing(&mut self, error: StreamError) {
+        self.queue.clear();
+        self.owed.clear();
+        self.down_gate.close(error.clone());
+        for (_, flush) in self.flushes.drain(..) {
+            flush.answer(Err(error.clone()));
+        }
+        if let Consumer::Attached(above) = &self.consumer {
+            above.write_failed(error.clone());
+        }
+        self.write_error = Some(error);
+    }
+
+    // ---- up ----
+
+    fn wants_to_read(&self) -> bool {
+        match &self.consumer {
+            Consumer::OnDemand { requests, .. } => !requests.is_empty(),
+            Consumer::Attached(_) | Consumer::Discarding => true,
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut TaskContext<'_>) {
+        if !self.at_end && self.wants_to_read() && self.up_gate.poll_open(0, cx).is_ready() {
+            match ring::poll_read(&mut self.io, cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(read)) if read.bytes.is_empty() => self.at_end = true,
+                Poll::Ready(Ok(read)) => {
+                    // The next read has to wait until those above had their turn.
+                    cx.waker().wake_by_ref();
+                    self.deliver(read.bytes, read.abandoned);
+                }
+                Poll::Ready(Err(error)) => {
+                    self.at_end = true;
+                    self.read_error = Some(self.lost(error.into()));
+                }
+            }
+        }
+        if self.at_end
+            && !self.end_told
+            && let Poll::Ready(reason) = self.io.poll_end(cx)
+        {
+            self.tell_end(reason);
+        }
+    }
+
+    fn deliver(&mut self, bytes: Bytes, abandoned: usize) {
+        match &mut self.consumer {
+            Consumer::Attached(above) => {
+                let credit = self.up_gate.charge(bytes.len() + abandoned + BATCH_COST);
+                if above.read(Read { unit: bytes.into(), credit }).is_err() {
+                    self.consumer = Consumer::Discarding;
+                }
+            }
+            Consumer::OnDemand { surplus, .. } => {
+                surplus.extend_from_slice(&bytes);
+                self.serve_requests();
+            }
+            Consumer::Discarding => {}
+        }
+    }
+
+    fn serve_requests(&mut self) {
+        let Consumer::OnDemand { surplus, requests } = &mut self.consumer else { return };
+        while let Some(request) = requests.front() {
+            if request.answer.is_closed() {
+                requests.pop_front();
+                continue;
+            }
+            if surplus.len() < request.count {
+                break;
+            }
+            let bytes = surplus.split_to(request.count).freeze();
+            if let Some(ReadExact { answer, .. }) = requests.pop_front()
+                && let Err(Ok(bytes)) = answer.send(Ok(bytes))
+            {
+                put_back(surplus, &bytes);
+            }
+        }
+        if self.end_told {
+            let got = surplus.len() as u64;
+            for ReadExact { count, answer } in requests.drain(..) {
+                let reason = LossReason::Truncated { what: "a read", got, due: count as u64 };
+                let reason = if got == 0 { LossReason::EndOfStream } else { reason };
+                let error = self.read_error.clone().unwrap_or_else(|| ConnectionLostError::new(&self.endpoint, reason).into());
+                let _ = answer.send(Err(error));
+            }
+        }
+    }
+
+    fn tell_end(&mut self, reason: Option<LossReason>) {
+        self.end_told = true;
+        if self.read_error.is_none() {
+            self.read_error = reason.map(|reason| self.lost(reason)).or_else(|| self.write_error.clone());
+        }
+        match &self.consumer {
+            Consumer::Attached(above) => match self.read_error.clone() {
+                Some(error) => above.lost(error),
+                None => above.end(),
+            },
+            Consumer::OnDemand { .. } => self.serve_requests(),
+            Consumer::Discarding => {}
+        }
+    }
+
+    // ---- the end of it all ----
+
+    /// Works towards the end: all written, our direction finished, the peer's end seen, or patience gone.
+    fn poll_close(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let linger = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.close_timeout)));
+        if self.finishing == Finishing::No {
+            self.finishing = Finishing::Wanted;
+            self.poll_write(cx);
+        }
+        if !matches!(self.consumer, Consumer::Discarding) {
+            self.consumer = Consumer::Discarding;
+            self.poll_read(cx);
+        }
+        let settled = (self.at_end || self.read_error.is_some()) && (self.finishing == Finishing::Done || self.write_error.is_some());
+        if settled {
+            return Poll::Ready(());
+        }
+        let linger = match &mut self.linger {
+            Some(linger) => linger,
+            None => return Poll::Ready(()),
+        };
+        linger.as_mut().poll(cx)
+    }
+
+    fn answer_close(&mut self) {
+        let result = match &self.write_error {
+            Some(error) => Err(error.clone()),
+            None if self.queue.is_empty() => Ok(()),
+            None => Err(StreamError::TimedOut { what: "closing the stream", after: self.close_timeout }),
+        };
+        for CloseStream(answer) in self.closing.drain(..) {
+            let _ = answer.send(result.clone());
+        }
+    }
+}
+
+fn put_back(surplus: &mut BytesMut, bytes: &[u8]) {
+    let mut all = BytesMut::with_capacity(bytes.len() + surplus.len());
+    all.extend_from_slice(bytes);
+    all.extend_from_slice(surplus);
+    *surplus = all;
+}
+
+impl<T: Transport> Actor for ByteStream<T> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
+        ctx.set_mailbox_capacity(0);
+        ctx.spawn(Io);
+    }
+}
+
+impl<T: Transport> Drop for ByteStream<T> {
+    fn drop(&mut self) {
+        self.answer_close();
+        let error = self.write_error.clone().unwrap_or_else(|| self.lost(LossReason::ActorGone));
+        self.down_gate.close(error.clone());
+        self.up_gate.close(error.clone());
+        if let Consumer::Attached(above) = &self.consumer
+            && !self.end_told
+        {
+            above.lost(error);
+        }
+    }
+}
+
+/// The I/O future.
+struct Io;
+
+impl<T: Transport> ActorFuture<ByteStream<T>> for Io {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        stream: &mut ByteStream<T>,
+        ctx: &mut Context<ByteStream<T>>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        stream.poll_write(cx);
+        stream.poll_read(cx);
+        if ctx.connected() && stream.closing.is_empty() {
+            return Poll::Pending;
+        }
+        ready!(stream.poll_close(cx));
+        stream.answer_close();
+        // Handles that are left see a closed mailbox from here on.
+        ctx.stop();
+        Poll::Ready(())
+    }
+}
+
+impl<T: Transport> Handler<Write<Chunk>> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, Write { unit, credit }: Write<Chunk>, _: &mut Context<Self>) {
+        if self.write_error.is_none() {
+            self.accepted += unit.len() as u64;
+            self.owed.push_back((unit.len(), credit));
+            self.queue.extend(unit);
+        }
+    }
+}
+
+impl<T: Transport> Handler<Finish> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, _: Finish, _: &mut Context<Self>) {
+        if self.finishing == Finishing::No {
+            self.finishing = Finishing::Wanted;
+        }
+    }
+}
+
+impl<T: Transport> Handler<Flush> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, flush: Flush, _: &mut Context<Self>) {
+        match &self.write_error {
+            Some(error) => flush.answer(Err(error.clone())),
+            None => self.flushes.push_back((self.accepted, flush)),
+        }
+    }
+}
+
+impl<T: Transport> Handler<Abort> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, _: Abort, _: &mut Context<Self>) {
+        self.io.abort();
+        let error = self.lost(LossReason::Aborted);
+        self.at_end = true;
+        self.read_error.get_or_insert(error.clone());
+        if self.write_error.is_none() {
+            self.fail_writing(error);
+        }
+    }
+}
+
+impl<T: Transport> Handler<ExpectMore> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, _: ExpectMore, _: &mut Context<Self>) {
+        self.io.expect_more();
+    }
+}
+
+impl<T: Transport> Handler<Attach<Chunk>> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, Attach(above): Attach<Chunk>, _: &mut Context<Self>) {
+        let before = std::mem::replace(&mut self.consumer, Consumer::Attached(above));
+        if let Consumer::OnDemand { surplus, requests } = before {
+            for request in requests {
+                let _ = request.answer.send(Err(StreamError::misuse("the stream became part of a channel while it was read")));
+            }
+            if !surplus.is_empty() {
+                self.deliver(surplus.freeze(), 0);
+            }
+        }
+        // What ended before is told to whoever came now.
+        self.end_told = false;
+    }
+}
+
+impl<T: Transport> Handler<ReadExact> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, request: ReadExact, _: &mut Context<Self>) {
+        match &mut self.consumer {
+            Consumer::OnDemand { requests, .. } => {
+                requests.push_back(request);
+                self.serve_requests();
+            }
+            Consumer::Attached(_) => {
+                let _ = request.answer.send(Err(StreamError::misuse("the stream is part of a channel: read from that")));
+            }
+            Consumer::Discarding => {
+                let _ = request.answer.send(Err(StreamError::Closed));
+            }
+        }
+    }
+}
+
+impl<T: Transport> Handler<Unread> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, Unread(bytes): Unread, _: &mut Context<Self>) {
+        if let Consumer::OnDemand { surplus, .. } = &mut self.consumer {
+            put_back(surplus, &bytes);
+            self.serve_requests();
+        }
+    }
+}
+
+impl<T: Transport> Handler<CloseStream> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, message: CloseStream, _: &mut Context<Self>) {
+        self.down_gate.close(StreamError::Closed);
+        self.closing.push(message);
+    }
+}

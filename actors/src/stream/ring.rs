@@ -1,0 +1,67 @@
+//! Recycled read buffers, shared by all streams of an arbiter.
+//!
+//! A stream takes a buffer only while its transport has something to read, so an idle connection holds none. There
+//! are up to four: while a late consumer still holds slices of one, the next read goes to another, instead of
+//! to fresh and cold memory.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncRead;
+use tokio_util::io::poll_read_buf;
+
+/// Size of one buffer, and so the most that one read takes.
+pub(crate) const READ_SIZE: usize = 256 << 10;
+/// A buffer in use is read into further while it has this much room.
+const MIN_ROOM: usize = 32 << 10;
+/// Buffers that an arbiter keeps.
+const KEPT: usize = 4;
+
+thread_local! {
+    static RING: RefCell<VecDeque<BytesMut>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// What one read gave.
+pub(crate) struct Piece {
+    /// The bytes; none at the end of the stream.
+    pub(crate) bytes: Bytes,
+    /// Bytes at the end of a buffer that will not be used before all its slices are gone.
+    pub(crate) abandoned: usize,
+}
+
+/// Reads once.
+pub(crate) fn poll_read<T: AsyncRead + Unpin>(io: &mut T, cx: &mut Context<'_>) -> Poll<io::Result<Piece>> {
+    let mut buffer = RING.with_borrow_mut(take);
+    let result = poll_read_buf(Pin::new(io), cx, &mut buffer);
+    let bytes = buffer.split().freeze();
+    let room = buffer.capacity();
+    RING.with_borrow_mut(|ring| {
+        ring.push_front(buffer);
+        ring.truncate(KEPT);
+    });
+    ready!(result)?;
+    Poll::Ready(Ok(Piece { bytes, abandoned: if room < MIN_ROOM { room } else { 0 } }))
+}
+
+/// A buffer that nobody uses any more; else the rest of the one used last; else a new one.
+fn take(ring: &mut VecDeque<BytesMut>) -> BytesMut {
+    for at in 0..ring.len() {
+        if ring[at].try_reclaim(READ_SIZE)
+            && let Some(buffer) = ring.remove(at)
+        {
+            return buffer;
+        }
+    }
+    if ring.front().is_some_and(|buffer| buffer.capacity() >= MIN_ROOM)
+        && let Some(buffer) = ring.pop_front()
+    {
+        return buffer;
+    }
+    BytesMut::with_capacity(READ_SIZE)
+}

@@ -1,0 +1,325 @@
+//! The two units of the data path: [`Chunk`], bytes without boundaries, and [`Frames`], a batch of whole frames.
+//!
+//! Above the framing layer travel `Frames`, below it `Chunk`s. A batch in memory *is* the wire of a plain
+//! channel: `u32 length (big-endian) | u8 flag | payload | 0x0a`, repeated. This module lays frames out and walks
+//! over them; it does not read sockets and does not know compression.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use smallvec::SmallVec;
+
+/// Bytes before the payload of a frame: length and flag.
+pub const FRAME_HEAD: usize = 5;
+/// Bytes of a frame that are not payload: the head and the trailing `0x0a`.
+pub const FRAME_OVERHEAD: usize = FRAME_HEAD + 1;
+/// The byte behind each payload. A receiver skips it unread (RPyC `core/channel.py`, `FLUSHER`).
+pub(crate) const FLUSHER: &[u8] = b"\n";
+/// A payload above this many bytes travels down without a copy.
+pub const COPY_LIMIT: usize = 4096;
+
+/// Something that travels through a chain and whose bytes can be counted.
+pub trait Unit: Send + 'static {
+    /// Bytes of memory that this unit holds on the data path.
+    fn weight(&self) -> usize;
+}
+
+/// Bytes without boundaries, in one or more pieces.
+#[derive(Clone, Debug, Default)]
+pub struct Chunk {
+    pub(crate) pieces: SmallVec<[Bytes; 2]>,
+    bytes: usize,
+}
+
+impl Chunk {
+    /// An empty chunk.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a piece; an empty one is left out.
+    pub fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.bytes += piece.len();
+            self.pieces.push(piece);
+        }
+    }
+
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// True when there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// The pieces in order.
+    pub fn pieces(&self) -> &[Bytes] {
+        &self.pieces
+    }
+}
+
+impl From<Bytes> for Chunk {
+    fn from(piece: Bytes) -> Self {
+        let mut chunk = Self::new();
+        chunk.push(piece);
+        chunk
+    }
+}
+
+impl IntoIterator for Chunk {
+    type Item = Bytes;
+    type IntoIter = smallvec::IntoIter<[Bytes; 2]>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.pieces.into_iter()
+    }
+}
+
+impl Unit for Chunk {
+    fn weight(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// One part of a batch.
+#[derive(Clone, Debug)]
+pub(crate) enum Part {
+    /// A run of whole plain frames, laid out as on the wire.
+    Packed { run: Bytes, count: usize },
+    /// One large frame: its five head bytes, and its payload as the sender gave it.
+    Single { head: Bytes, payload: Bytes },
+}
+
+/// A batch of whole frames.
+///
+/// ```
+/// use rpyc_actors::FramesBuilder;
+///
+/// let mut builder = FramesBuilder::new();
+/// builder.push_slice(b"one");
+/// builder.push(vec![7; 100_000].into());
+/// let frames = builder.take();
+/// assert_eq!(frames.len(), 2);
+/// let sizes: Vec<usize> = frames.into_iter().map(|frame| frame.len()).collect();
+/// assert_eq!(sizes, [3, 100_000]);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Frames {
+    pub(crate) parts: SmallVec<[Part; 1]>,
+    count: usize,
+    bytes: usize,
+}
+
+impl Frames {
+    /// A batch of one frame whose payload is not copied.
+    pub fn single(payload: Bytes) -> Self {
+        let mut builder = FramesBuilder::new();
+        builder.push_uncopied(payload);
+        builder.take()
+    }
+
+    /// Takes a run of `count` whole frames as laid out on the wire, all with flag 0.
+    pub(crate) fn push_run(&mut self, run: Bytes, count: usize) {
+        if count > 0 {
+            self.bytes += run.len();
+            self.count += count;
+            self.parts.push(Part::Packed { run, count });
+        }
+    }
+
+    /// Number of frames.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// True when there is no frame.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes that this batch takes on the wire of a plain channel.
+    pub fn wire_len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Moves the frames of `other` behind those of this batch.
+    pub fn append(&mut self, other: Self) {
+        self.count += other.count;
+        self.bytes += other.bytes;
+        self.parts.extend(other.parts);
+    }
+
+    /// Visits each payload without touching reference counts.
+    pub fn for_each_slice(&self, mut visit: impl FnMut(&[u8])) {
+        for part in &self.parts {
+            match part {
+                Part::Packed { run, .. } => {
+                    let mut rest = &run[..];
+                    while let Some(length) = payload_length(rest) {
+                        visit(&rest[FRAME_HEAD..FRAME_HEAD + length]);
+                        rest = &rest[length + FRAME_OVERHEAD..];
+                    }
+                }
+                Part::Single { payload, .. } => visit(payload),
+            }
+        }
+    }
+}
+
+impl Unit for Frames {
+    fn weight(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl FromIterator<Bytes> for Frames {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(payloads: I) -> Self {
+        let mut builder = FramesBuilder::new();
+        payloads.into_iter().for_each(|payload| builder.push(payload));
+        builder.take()
+    }
+}
+
+impl IntoIterator for Frames {
+    type Item = Bytes;
+    type IntoIter = FramesIter;
+
+    fn into_iter(self) -> FramesIter {
+        FramesIter { parts: self.parts.into_iter(), run: Bytes::new() }
+    }
+}
+
+/// The payloads of a batch, as slices of its buffers.
+#[derive(Debug, Default)]
+pub struct FramesIter {
+    parts: smallvec::IntoIter<[Part; 1]>,
+    run: Bytes,
+}
+
+impl Iterator for FramesIter {
+    type Item = Bytes;
+
+    #[inline]
+    fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(length) = payload_length(&self.run) {
+                let payload = self.run.slice(FRAME_HEAD..FRAME_HEAD + length);
+                self.run.advance(length + FRAME_OVERHEAD);
+                return Some(payload);
+            }
+            match self.parts.next()? {
+                Part::Packed { run, .. } => self.run = run,
+                Part::Single { payload, .. } => return Some(payload),
+            }
+        }
+    }
+}
+
+/// The payload length that the head at the start of `run` announces, if a head is there.
+#[inline]
+pub(crate) fn payload_length(run: &[u8]) -> Option<usize> {
+    let length = run.first_chunk::<4>()?;
+    Some(u32::from_be_bytes(*length) as usize)
+}
+
+/// Lays frames out behind each other.
+///
+/// Payloads up to [`COPY_LIMIT`] are copied into one block; larger ones keep their buffer.
+#[derive(Debug, Default)]
+pub struct FramesBuilder {
+    block: BytesMut,
+    run_count: usize,
+    frames: Frames,
+}
+
+impl FramesBuilder {
+    /// An empty builder; it allocates with the first frame.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty builder that writes into `block`.
+    pub(crate) fn with_block(block: BytesMut) -> Self {
+        Self { block, ..Self::default() }
+    }
+
+    /// Appends a frame, copying a small payload and sharing a large one.
+    ///
+    /// # Panics
+    ///
+    /// When the payload is longer than `u32::MAX` bytes, which the wire cannot say.
+    #[inline]
+    pub fn push(&mut self, payload: Bytes) {
+        if payload.len() <= COPY_LIMIT {
+            self.push_slice(&payload);
+        } else {
+            self.push_uncopied(payload);
+        }
+    }
+
+    /// Appends a frame whose payload is copied.
+    ///
+    /// # Panics
+    ///
+    /// When the payload is longer than `u32::MAX` bytes, which the wire cannot say.
+    #[inline]
+    pub fn push_slice(&mut self, payload: &[u8]) {
+        self.block.reserve(payload.len() + FRAME_OVERHEAD);
+        self.block.put_slice(&head(payload.len()));
+        self.block.put_slice(payload);
+        self.block.put_slice(FLUSHER);
+        self.run_count += 1;
+    }
+
+    fn push_uncopied(&mut self, payload: Bytes) {
+        self.close_run();
+        self.block.put_slice(&head(payload.len()));
+        let head = self.block.split().freeze();
+        self.frames.bytes += payload.len() + FRAME_OVERHEAD;
+        self.frames.count += 1;
+        self.frames.parts.push(Part::Single { head, payload });
+    }
+
+    /// Appends all frames of a batch.
+    pub fn append(&mut self, frames: Frames) {
+        self.close_run();
+        self.frames.append(frames);
+    }
+
+    fn close_run(&mut self) {
+        if self.run_count > 0 {
+            self.frames.push_run(self.block.split().freeze(), self.run_count);
+            self.run_count = 0;
+        }
+    }
+
+    /// True when nothing was appended since the last `take`.
+    pub fn is_empty(&self) -> bool {
+        self.run_count == 0 && self.frames.is_empty()
+    }
+
+    /// Bytes that `take` would give.
+    pub fn wire_len(&self) -> usize {
+        self.frames.bytes + self.block.len()
+    }
+
+    /// Room left in the block before it must grow.
+    pub(crate) fn room(&self) -> usize {
+        self.block.capacity() - self.block.len()
+    }
+
+    /// Gives the batch away and starts a new one in the rest of the block.
+    pub fn take(&mut self) -> Frames {
+        self.close_run();
+        std::mem::take(&mut self.frames)
+    }
+}
+
+/// The head of a plain frame.
+#[inline]
+pub(crate) fn head(length: usize) -> [u8; FRAME_HEAD] {
+    let length = u32::try_from(length).expect("a frame is at most u32::MAX bytes long");
+    let [a, b, c, d] = length.to_be_bytes();
+    [a, b, c, d, 0]
+}
