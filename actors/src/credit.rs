@@ -58,7 +58,10 @@ struct Waiting {
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gate").field("cap", &self.cap).field("used", &self.used()).finish_non_exhaustive()
+        f.debug_struct("Gate")
+            .field("cap", &self.cap)
+            .field("used", &self.used())
+            .finish_non_exhaustive()
     }
 }
 
@@ -96,7 +99,10 @@ impl Gate {
     /// Takes `bytes` (at most the cap, so that something larger passes alone) if nobody waits and they are there.
     #[inline]
     pub fn try_acquire(self: &Arc<Self>, bytes: usize) -> Option<Credit> {
-        self.try_take(bytes).then(|| Credit { gate: self.clone(), amount: bytes.min(self.cap) })
+        self.try_take(bytes).then(|| Credit {
+            gate: self.clone(),
+            amount: bytes.min(self.cap),
+        })
     }
 
     /// `try_acquire` without the guard: the caller owes `min(bytes, cap)` to the gate.
@@ -108,7 +114,12 @@ impl Gate {
             if state & CONTENDED != 0 || state / UNIT + weight > self.cap {
                 return false;
             }
-            match self.state.compare_exchange_weak(state, state + weight * UNIT, Ordering::Acquire, Ordering::Relaxed) {
+            match self.state.compare_exchange_weak(
+                state,
+                state + weight * UNIT,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return true,
                 Err(now) => state = now,
             }
@@ -128,13 +139,26 @@ impl Gate {
         if let Some(credit) = self.try_acquire(bytes) {
             return Ok(credit);
         }
-        Acquire { gate: self, weight: bytes.min(self.cap), ticket: None }.await
+        Acquire {
+            gate: self,
+            weight: bytes.min(self.cap),
+            ticket: None,
+        }
+        .await
     }
 
     /// Takes `bytes` without asking: for memory that is already in use.
     pub fn charge(self: &Arc<Self>, bytes: usize) -> Credit {
         self.state.fetch_add(bytes * UNIT, Ordering::AcqRel);
-        Credit { gate: self.clone(), amount: bytes }
+        Credit {
+            gate: self.clone(),
+            amount: bytes,
+        }
+    }
+
+    /// `charge` without the guard: the caller owes `bytes` to the gate.
+    pub(crate) fn overdraw(&self, bytes: usize) {
+        self.state.fetch_add(bytes * UNIT, Ordering::AcqRel);
     }
 
     /// Gives the error to everybody who waits and to all who come later.
@@ -150,7 +174,9 @@ impl Gate {
         let waiting = std::mem::take(&mut queue.waiting);
         let readers = std::mem::take(&mut queue.readers);
         drop(queue);
-        waiting.into_values().for_each(|waiting| waiting.waker.wake());
+        waiting
+            .into_values()
+            .for_each(|waiting| waiting.waker.wake());
         readers.into_iter().for_each(|(waker, _)| waker.wake());
     }
 
@@ -181,7 +207,11 @@ impl Gate {
             wake_all(woken);
             return Poll::Ready(());
         }
-        match queue.readers.iter_mut().find(|(waker, _)| waker.will_wake(cx.waker())) {
+        match queue
+            .readers
+            .iter_mut()
+            .find(|(waker, _)| waker.will_wake(cx.waker()))
+        {
             Some(reader) => reader.1 = held,
             None => queue.readers.push((cx.waker().clone(), held)),
         }
@@ -194,7 +224,10 @@ impl Gate {
             return;
         }
         let before = self.state.fetch_sub(amount * UNIT, Ordering::AcqRel);
-        debug_assert!(before / UNIT >= amount, "a gate never gets back more than it gave");
+        debug_assert!(
+            before / UNIT >= amount,
+            "a gate never gets back more than it gave"
+        );
         if before & CONTENDED != 0 {
             let woken = self.serve(&mut self.queue.lock());
             wake_all(woken);
@@ -203,13 +236,23 @@ impl Gate {
 
     /// Serves waiters in order while there is credit. The caller wakes them once it let go of the lock.
     fn serve(&self, queue: &mut Queue) -> Woken {
-        let Queue { waiting, served, readers, closed, .. } = queue;
+        let Queue {
+            waiting,
+            served,
+            readers,
+            closed,
+            ..
+        } = queue;
         let mut woken = Woken::new();
         if closed.is_some() {
             return woken;
         }
         let used = self.used();
-        woken.extend(readers.extract_if(.., |(_, held)| used.saturating_sub(*held) <= self.cap / 2).map(|(waker, _)| waker));
+        woken.extend(
+            readers
+                .extract_if(.., |(_, held)| used.saturating_sub(*held) <= self.cap / 2)
+                .map(|(waker, _)| waker),
+        );
         while let Some(first) = waiting.first_entry() {
             let weight = first.get().weight;
             // Half empty before anybody is woken, so that a woken sender has room for more than one frame.
@@ -252,7 +295,10 @@ impl Future for Acquire<'_> {
         if let Some(ticket) = self.ticket {
             if queue.take_served(ticket).is_some() {
                 self.ticket = None;
-                return Poll::Ready(Ok(Credit { gate: gate.clone(), amount: self.weight }));
+                return Poll::Ready(Ok(Credit {
+                    gate: gate.clone(),
+                    amount: self.weight,
+                }));
             }
             if let Some(error) = &queue.closed {
                 self.ticket = None;
@@ -268,7 +314,13 @@ impl Future for Acquire<'_> {
         }
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
-        queue.waiting.insert(ticket, Waiting { weight: self.weight, waker: cx.waker().clone() });
+        queue.waiting.insert(
+            ticket,
+            Waiting {
+                weight: self.weight,
+                waker: cx.waker().clone(),
+            },
+        );
         // Whoever gives back after this sees the bit; whoever did so before is seen here.
         let used = gate.state.fetch_or(CONTENDED, Ordering::AcqRel) / UNIT;
         let mut woken = Woken::new();
@@ -279,7 +331,10 @@ impl Future for Acquire<'_> {
         drop(queue);
         wake_all(woken);
         if served {
-            return Poll::Ready(Ok(Credit { gate: gate.clone(), amount: self.weight }));
+            return Poll::Ready(Ok(Credit {
+                gate: gate.clone(),
+                amount: self.weight,
+            }));
         }
         self.ticket = Some(ticket);
         Poll::Pending
@@ -304,7 +359,10 @@ impl Drop for Acquire<'_> {
 
 impl Queue {
     fn take_served(&mut self, ticket: u64) -> Option<usize> {
-        let at = self.served.iter().position(|(served, _)| *served == ticket)?;
+        let at = self
+            .served
+            .iter()
+            .position(|(served, _)| *served == ticket)?;
         self.served.remove(at).map(|(_, weight)| weight)
     }
 }
@@ -324,7 +382,10 @@ impl fmt::Debug for Credit {
 impl Credit {
     /// Joins an amount that was taken before to its gate.
     pub(crate) fn taken(gate: &Arc<Gate>, amount: usize) -> Self {
-        Self { gate: gate.clone(), amount }
+        Self {
+            gate: gate.clone(),
+            amount,
+        }
     }
 
     /// The bytes it stands for.
@@ -340,7 +401,9 @@ impl Credit {
     /// Re-weighs it: what is more is charged without asking, what is less is given back.
     pub fn set(&mut self, amount: usize) {
         if amount > self.amount {
-            self.gate.state.fetch_add((amount - self.amount) * UNIT, Ordering::AcqRel);
+            self.gate
+                .state
+                .fetch_add((amount - self.amount) * UNIT, Ordering::AcqRel);
         } else {
             self.gate.give_back(self.amount - amount);
         }
@@ -352,12 +415,23 @@ impl Credit {
     pub fn split(&mut self, amount: usize) -> Self {
         let amount = amount.min(self.amount);
         self.amount -= amount;
-        Self { gate: self.gate.clone(), amount }
+        Self {
+            gate: self.gate.clone(),
+            amount,
+        }
+    }
+
+    /// Gives up the guard: the caller owes the amount to the gate.
+    pub(crate) fn into_amount(mut self) -> usize {
+        std::mem::take(&mut self.amount)
     }
 
     /// Takes over what `other` stands for; both belong to the same gate.
     pub fn merge(&mut self, mut other: Self) {
-        debug_assert!(Arc::ptr_eq(&self.gate, &other.gate), "credits of two gates cannot be merged");
+        debug_assert!(
+            Arc::ptr_eq(&self.gate, &other.gate),
+            "credits of two gates cannot be merged"
+        );
         self.amount += std::mem::take(&mut other.amount);
     }
 }
@@ -370,10 +444,7 @@ impl Drop for Credit {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::AtomicBool,
-        task::Wake,
-    };
+    use std::{sync::atomic::AtomicBool, task::Wake};
 
     use super::*;
 
@@ -393,7 +464,10 @@ mod tests {
 
     impl<'a> Task<'a> {
         fn new(gate: &'a Arc<Gate>, bytes: usize) -> Self {
-            Self { future: Box::pin(gate.acquire(bytes)), flag: Arc::default() }
+            Self {
+                future: Box::pin(gate.acquire(bytes)),
+                flag: Arc::default(),
+            }
         }
 
         fn poll(&mut self) -> Poll<Result<Credit, StreamError>> {
@@ -418,7 +492,9 @@ mod tests {
         for pair in tasks.chunks_mut(2) {
             assert!(pair.iter().all(Task::woken));
             for task in pair {
-                let Poll::Ready(Ok(credit)) = task.poll() else { panic!("woken without credit") };
+                let Poll::Ready(Ok(credit)) = task.poll() else {
+                    panic!("woken without credit")
+                };
                 drop(credit);
             }
         }
@@ -444,7 +520,9 @@ mod tests {
         let mut large = Task::new(&gate, 5000);
         assert!(large.poll().is_pending());
         drop(small);
-        let Poll::Ready(Ok(credit)) = large.poll() else { panic!("not served") };
+        let Poll::Ready(Ok(credit)) = large.poll() else {
+            panic!("not served")
+        };
         assert_eq!(credit.amount(), 100);
     }
 
@@ -455,7 +533,9 @@ mod tests {
         let mut first = Task::new(&gate, 100);
         let mut second = Task::new(&gate, 100);
         let mut third = Task::new(&gate, 100);
-        assert!(first.poll().is_pending() && second.poll().is_pending() && third.poll().is_pending());
+        assert!(
+            first.poll().is_pending() && second.poll().is_pending() && third.poll().is_pending()
+        );
         drop(second);
         drop(held);
         assert!(first.woken() && !third.woken());
@@ -478,7 +558,10 @@ mod tests {
             assert!(matches!(task.poll(), Poll::Ready(Err(StreamError::Closed))));
         }
         drop(held);
-        assert!(matches!(Task::new(&gate, 1).poll(), Poll::Ready(Err(StreamError::Closed))));
+        assert!(matches!(
+            Task::new(&gate, 1).poll(),
+            Poll::Ready(Err(StreamError::Closed))
+        ));
     }
 
     #[test]
@@ -505,7 +588,8 @@ mod tests {
                 let gate = &gate;
                 scope.spawn(move || {
                     for round in 0..5000 {
-                        let credit = pollster::block_on(gate.acquire((seed * 131 + round * 7) % 1200 + 1));
+                        let credit =
+                            pollster::block_on(gate.acquire((seed * 131 + round * 7) % 1200 + 1));
                         drop(credit.expect("nobody closes the gate"));
                     }
                 });

@@ -82,7 +82,9 @@ impl StreamError {
             Self::Encryption(error) => {
                 error.endpoint.get_or_insert_with(|| place.clone());
             }
-            Self::ConnectionLost(error) if error.endpoint.is_empty() => error.endpoint = place.clone(),
+            Self::ConnectionLost(error) if error.endpoint.is_empty() => {
+                error.endpoint = place.clone()
+            }
             _ => {}
         }
         self
@@ -90,7 +92,10 @@ impl StreamError {
 
     /// A fault of the peer in words.
     pub fn peer(what: impl Into<Arc<str>>) -> Self {
-        Self::PeerMisbehaved { what: what.into(), endpoint: None }
+        Self::PeerMisbehaved {
+            what: what.into(),
+            endpoint: None,
+        }
     }
 
     /// A fault of the caller in words.
@@ -121,7 +126,11 @@ pub struct ConnectionLostError {
 impl ConnectionLostError {
     /// The loss of a connection that nobody supervises (generation 1).
     pub fn new(endpoint: &Arc<str>, reason: LossReason) -> Self {
-        Self { endpoint: endpoint.clone(), generation: 1, reason }
+        Self {
+            endpoint: endpoint.clone(),
+            generation: 1,
+            reason,
+        }
     }
 }
 
@@ -180,7 +189,10 @@ pub struct ConnectError {
 impl ConnectError {
     /// Joins an endpoint and the reason.
     pub fn new(endpoint: impl Into<Arc<str>>, reason: ConnectFailure) -> Self {
-        Self { endpoint: endpoint.into(), reason }
+        Self {
+            endpoint: endpoint.into(),
+            reason,
+        }
     }
 }
 
@@ -240,7 +252,11 @@ pub struct BufferOverflowError {
 impl BufferOverflowError {
     /// A refusal of `got` bytes where `limit` is the most.
     pub fn new(what: &'static str, limit: usize, got: usize) -> Self {
-        Self { what, limit: limit as u64, got: got as u64 }
+        Self {
+            what,
+            limit: limit as u64,
+            got: got as u64,
+        }
     }
 }
 
@@ -258,7 +274,10 @@ pub struct CompressionError {
 impl CompressionError {
     /// A fault in words.
     pub fn new(what: impl Into<Arc<str>>) -> Self {
-        Self { what: what.into(), endpoint: None }
+        Self {
+            what: what.into(),
+            endpoint: None,
+        }
     }
 }
 
@@ -276,7 +295,10 @@ pub struct EncryptionError {
 impl EncryptionError {
     /// A fault in words.
     pub fn new(what: impl Into<Arc<str>>) -> Self {
-        Self { what: what.into(), endpoint: None }
+        Self {
+            what: what.into(),
+            endpoint: None,
+        }
     }
 }
 
@@ -291,7 +313,9 @@ pub struct WriteError<T> {
 
 impl<T> fmt::Debug for WriteError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WriteError").field("reason", &self.reason).finish_non_exhaustive()
+        f.debug_struct("WriteError")
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
     }
 }
 

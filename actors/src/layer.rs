@@ -20,7 +20,9 @@ use crate::{
     codec::{Codec, Host, Output},
     credit::Gate,
     error::{ConnectionLostError, LossReason, StreamError},
-    message::{Abort, Attach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed},
+    message::{
+        Abort, Attach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed,
+    },
     unit::Unit,
 };
 
@@ -99,7 +101,10 @@ where
         + Handler<Tell>,
 {
     fn read(&self, message: Read<U>) -> Result<(), Gone> {
-        self.upgrade().ok_or(Gone)?.try_send(message).map_err(|_| Gone)
+        self.upgrade()
+            .ok_or(Gone)?
+            .try_send(message)
+            .map_err(|_| Gone)
     }
 
     // Whoever is gone above needs no news: it took its own state down, and told its own waiters.
@@ -113,7 +118,9 @@ where
     }
 
     fn write_failed(&self, error: StreamError) {
-        let _ = self.upgrade().map(|above| above.try_send(WriteFailed(error)));
+        let _ = self
+            .upgrade()
+            .map(|above| above.try_send(WriteFailed(error)));
     }
 
     fn tell(&self, message: Tell) {
@@ -156,8 +163,16 @@ pub struct Layer<C: Codec> {
 
 impl<C: Codec> Layer<C> {
     /// Starts the layer on the current arbiter, above `below`.
-    pub(crate) fn start(codec: C, below: Box<dyn Below<C::Below>>, endpoint: &Arc<str>, up_gate: &Arc<Gate>) -> Addr<Self> {
-        let place = Place { endpoint: endpoint.clone(), up_gate: up_gate.clone() };
+    pub(crate) fn start(
+        codec: C,
+        below: Box<dyn Below<C::Below>>,
+        endpoint: &Arc<str>,
+        up_gate: &Arc<Gate>,
+    ) -> Addr<Self> {
+        let place = Place {
+            endpoint: endpoint.clone(),
+            up_gate: up_gate.clone(),
+        };
         Actor::start(Self {
             codec,
             place,
@@ -198,7 +213,11 @@ impl<C: Codec> Layer<C> {
 
     fn drain_outputs(&mut self, cx: &TaskContext<'_>) {
         loop {
-            let may_grow = self.place.up_gate.poll_open(self.codec.held(), cx).is_ready();
+            let may_grow = self
+                .place
+                .up_gate
+                .poll_open(self.codec.held(), cx)
+                .is_ready();
             match self.codec.poll_output(may_grow, &self.place) {
                 Ok(Some(Output::Down(write))) => self.pass_down(|below| below.write(write)),
                 Ok(Some(Output::Up(read))) => {
@@ -253,7 +272,9 @@ impl<C: Codec> Layer<C> {
             return false;
         };
         let deadline = tokio::time::Instant::from_std(at);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
         }
@@ -292,9 +313,18 @@ struct Drain;
 impl<C: Codec> ActorFuture<Layer<C>> for Drain {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, layer: &mut Layer<C>, ctx: &mut Context<Layer<C>>, cx: &mut TaskContext<'_>) -> Poll<()> {
+    fn poll(
+        self: Pin<&mut Self>,
+        layer: &mut Layer<C>,
+        ctx: &mut Context<Layer<C>>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<()> {
         layer.drain(cx);
-        if ctx.connected() { Poll::Pending } else { Poll::Ready(()) }
+        if ctx.connected() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
     }
 }
 

@@ -6,12 +6,7 @@
 use actix::Message;
 use tokio::sync::oneshot;
 
-use crate::{
-    credit::Credit,
-    error::StreamError,
-    event::ConnectionEvent,
-    unit::Unit,
-};
+use crate::{credit::Credit, error::StreamError, event::ConnectionEvent, unit::Unit};
 
 /// Data on its way down, towards the socket.
 #[derive(Debug, Message)]

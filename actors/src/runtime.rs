@@ -38,7 +38,8 @@ impl Runtime {
         SHARED
             .get_or_init(|| {
                 let threads = std::thread::available_parallelism().map_or(2, usize::from);
-                Self::start(threads).expect("the operating system gives the threads of the shared runtime")
+                Self::start(threads)
+                    .expect("the operating system gives the threads of the shared runtime")
             })
             .clone()
     }
@@ -50,15 +51,26 @@ impl Runtime {
     /// When the operating system refuses a thread.
     pub fn start(arbiters: usize) -> std::io::Result<Self> {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        std::thread::Builder::new().name("rpyc-system".into()).spawn(move || {
-            let system = System::new();
-            let handles: Arc<[ArbiterHandle]> = system.block_on(async move { (0..arbiters.max(1)).map(|_| Arbiter::new().handle()).collect() });
-            // A caller that gave up meanwhile has no use for them.
-            let _ = sender.send(handles);
-            let _ = system.run();
-        })?;
-        let arbiters = receiver.recv().map_err(|_| std::io::Error::other("the system's thread ended before it started"))?;
-        Ok(Self { arbiters, next: Arc::default() })
+        std::thread::Builder::new()
+            .name("rpyc-system".into())
+            .spawn(move || {
+                let system = System::new();
+                let handles: Arc<[ArbiterHandle]> = system.block_on(async move {
+                    (0..arbiters.max(1))
+                        .map(|_| Arbiter::new().handle())
+                        .collect()
+                });
+                // A caller that gave up meanwhile has no use for them.
+                let _ = sender.send(handles);
+                let _ = system.run();
+            })?;
+        let arbiters = receiver
+            .recv()
+            .map_err(|_| std::io::Error::other("the system's thread ended before it started"))?;
+        Ok(Self {
+            arbiters,
+            next: Arc::default(),
+        })
     }
 
     /// A runtime that uses just these arbiters, in turn.
@@ -66,18 +78,26 @@ impl Runtime {
     /// # Errors
     ///
     /// `ApiMisuse` when there are none.
-    pub fn with_arbiters(arbiters: impl IntoIterator<Item = ArbiterHandle>) -> Result<Self, StreamError> {
+    pub fn with_arbiters(
+        arbiters: impl IntoIterator<Item = ArbiterHandle>,
+    ) -> Result<Self, StreamError> {
         let arbiters: Arc<[_]> = arbiters.into_iter().collect();
         if arbiters.is_empty() {
             return Err(StreamError::misuse("a runtime needs at least one arbiter"));
         }
-        Ok(Self { arbiters, next: Arc::default() })
+        Ok(Self {
+            arbiters,
+            next: Arc::default(),
+        })
     }
 
     /// The current arbiter when called on one, else [`Runtime::shared`].
     pub fn current() -> Self {
         match Arbiter::try_current() {
-            Some(arbiter) => Self { arbiters: Arc::from([arbiter]), next: Arc::default() },
+            Some(arbiter) => Self {
+                arbiters: Arc::from([arbiter]),
+                next: Arc::default(),
+            },
             None => Self::shared(),
         }
     }
@@ -101,7 +121,10 @@ impl Runtime {
     /// # Cancellation
     ///
     /// The future is dropped on its arbiter.
-    pub(crate) async fn run_on<F, R>(arbiter: &ArbiterHandle, make: impl FnOnce() -> F + Send + 'static) -> Result<R, StreamError>
+    pub(crate) async fn run_on<F, R>(
+        arbiter: &ArbiterHandle,
+        make: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<R, StreamError>
     where
         F: Future<Output = R> + 'static,
         R: Send + 'static,
@@ -125,7 +148,10 @@ impl Runtime {
 
     /// Resolves after `time`, on whatever runtime it is awaited.
     pub(crate) async fn sleep(arbiter: &ArbiterHandle, time: Duration) {
-        if Self::run_on(arbiter, move || tokio::time::sleep(time)).await.is_err() {
+        if Self::run_on(arbiter, move || tokio::time::sleep(time))
+            .await
+            .is_err()
+        {
             // Without an arbiter there is nothing to wait for, since nothing can happen any more.
         }
     }
@@ -138,7 +164,9 @@ impl Runtime {
 /// `ApiMisuse` on an arbiter, whose own work the future may need.
 pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, StreamError> {
     if Arbiter::try_current().is_some() {
-        return Err(StreamError::misuse("a blocking call on an arbiter would wait for itself: use the async twin"));
+        return Err(StreamError::misuse(
+            "a blocking call on an arbiter would wait for itself: use the async twin",
+        ));
     }
     Ok(pollster::block_on(future))
 }

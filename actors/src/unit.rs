@@ -128,6 +128,12 @@ impl Frames {
         }
     }
 
+    fn push_single(&mut self, head: Bytes, payload: Bytes) {
+        self.bytes += payload.len() + FRAME_OVERHEAD;
+        self.count += 1;
+        self.parts.push(Part::Single { head, payload });
+    }
+
     /// Number of frames.
     pub fn len(&self) -> usize {
         self.count
@@ -141,6 +147,22 @@ impl Frames {
     /// Bytes that this batch takes on the wire of a plain channel.
     pub fn wire_len(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of the largest payload that is not known to be small.
+    pub(crate) fn largest(&self) -> usize {
+        let sizes = self.parts.iter().map(|part| match part {
+            // A run of more than one frame was built of frames that are copied, or was checked as it was read.
+            Part::Packed { run, count } => {
+                if *count == 1 {
+                    run.len() - FRAME_OVERHEAD
+                } else {
+                    0
+                }
+            }
+            Part::Single { payload, .. } => payload.len(),
+        });
+        sizes.max().unwrap_or(0)
     }
 
     /// Moves the frames of `other` behind those of this batch.
@@ -176,7 +198,9 @@ impl Unit for Frames {
 impl FromIterator<Bytes> for Frames {
     fn from_iter<I: IntoIterator<Item = Bytes>>(payloads: I) -> Self {
         let mut builder = FramesBuilder::new();
-        payloads.into_iter().for_each(|payload| builder.push(payload));
+        payloads
+            .into_iter()
+            .for_each(|payload| builder.push(payload));
         builder.take()
     }
 }
@@ -186,15 +210,50 @@ impl IntoIterator for Frames {
     type IntoIter = FramesIter;
 
     fn into_iter(self) -> FramesIter {
-        FramesIter { parts: self.parts.into_iter(), run: Bytes::new() }
+        FramesIter {
+            parts: self.parts.into_iter(),
+            run: Bytes::new(),
+        }
     }
 }
 
 /// The payloads of a batch, as slices of its buffers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FramesIter {
     parts: smallvec::IntoIter<[Part; 1]>,
     run: Bytes,
+}
+
+impl Default for FramesIter {
+    fn default() -> Self {
+        Frames::default().into_iter()
+    }
+}
+
+impl FramesIter {
+    /// True when no frame is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.run.is_empty() && self.parts.as_slice().is_empty()
+    }
+
+    /// The frames that are left, as a batch.
+    pub(crate) fn into_frames(self) -> Frames {
+        let mut frames = Frames::default();
+        let mut count = 0;
+        let mut rest = &self.run[..];
+        while let Some(length) = payload_length(rest) {
+            rest = &rest[length + FRAME_OVERHEAD..];
+            count += 1;
+        }
+        frames.push_run(self.run, count);
+        for part in self.parts {
+            match part {
+                Part::Packed { run, count } => frames.push_run(run, count),
+                Part::Single { head, payload } => frames.push_single(head, payload),
+            }
+        }
+        frames
+    }
 }
 
 impl Iterator for FramesIter {
@@ -239,11 +298,6 @@ impl FramesBuilder {
         Self::default()
     }
 
-    /// An empty builder that writes into `block`.
-    pub(crate) fn with_block(block: BytesMut) -> Self {
-        Self { block, ..Self::default() }
-    }
-
     /// Appends a frame, copying a small payload and sharing a large one.
     ///
     /// # Panics
@@ -276,9 +330,7 @@ impl FramesBuilder {
         self.close_run();
         self.block.put_slice(&head(payload.len()));
         let head = self.block.split().freeze();
-        self.frames.bytes += payload.len() + FRAME_OVERHEAD;
-        self.frames.count += 1;
-        self.frames.parts.push(Part::Single { head, payload });
+        self.frames.push_single(head, payload);
     }
 
     /// Appends all frames of a batch.
@@ -289,7 +341,8 @@ impl FramesBuilder {
 
     fn close_run(&mut self) {
         if self.run_count > 0 {
-            self.frames.push_run(self.block.split().freeze(), self.run_count);
+            self.frames
+                .push_run(self.block.split().freeze(), self.run_count);
             self.run_count = 0;
         }
     }
@@ -307,6 +360,12 @@ impl FramesBuilder {
     /// Room left in the block before it must grow.
     pub(crate) fn room(&self) -> usize {
         self.block.capacity() - self.block.len()
+    }
+
+    /// Goes on in another block.
+    pub(crate) fn set_block(&mut self, block: BytesMut) {
+        self.close_run();
+        self.block = block;
     }
 
     /// Gives the batch away and starts a new one in the rest of the block.

@@ -90,7 +90,9 @@ impl Framing {
         if bytes.len() < FRAME_HEAD {
             return Ok(None);
         }
-        let Some(length) = payload_length(bytes) else { return Ok(None) };
+        let Some(length) = payload_length(bytes) else {
+            return Ok(None);
+        };
         if length > self.max_frame {
             return Err(self.too_large("frame", length));
         }
@@ -98,7 +100,12 @@ impl Framing {
     }
 
     fn too_large(&self, what: &'static str, got: usize) -> StreamError {
-        StreamError::LimitExceeded { what, limit: self.max_frame as u64, got: got as u64, endpoint: None }
+        StreamError::LimitExceeded {
+            what,
+            limit: self.max_frame as u64,
+            got: got as u64,
+            endpoint: None,
+        }
     }
 
     /// Copies from `piece` what the kept frame lacks. Gives the frame once it is whole.
@@ -107,7 +114,9 @@ impl Framing {
             let head = piece.split_to(piece.len().min(FRAME_HEAD - self.kept.len()));
             self.kept.extend_from_slice(&head);
         }
-        let Some(size) = self.frame_size(&self.kept)? else { return Ok(None) };
+        let Some(size) = self.frame_size(&self.kept)? else {
+            return Ok(None);
+        };
         let more = piece.split_to(piece.len().min(size - self.kept.len()));
         self.keep(&more, size);
         Ok((self.kept.len() == size).then(|| std::mem::take(&mut self.kept).freeze()))
@@ -124,7 +133,13 @@ impl Framing {
     }
 
     /// Scans a piece. Plain frames gather in `batch`; a compressed one closes it.
-    fn scan(&mut self, mut piece: Bytes, credit: &mut Credit, batch: &mut Frames, host: &dyn Host) -> Result<(), StreamError> {
+    fn scan(
+        &mut self,
+        mut piece: Bytes,
+        credit: &mut Credit,
+        batch: &mut Frames,
+        host: &dyn Host,
+    ) -> Result<(), StreamError> {
         if !self.kept.is_empty() {
             let before = piece.len();
             let frame = self.complete_kept(&mut piece);
@@ -169,14 +184,20 @@ impl Framing {
         self.close_batch(batch, credit);
         self.held += credit_of_frame.amount();
         let payload = frame.slice(FRAME_HEAD..frame.len() - FLUSHER.len());
-        self.pending.push_back(Pending::Deflated { payload, credit: credit_of_frame });
+        self.pending.push_back(Pending::Deflated {
+            payload,
+            credit: credit_of_frame,
+        });
     }
 
     /// Puts the frames gathered so far in line, with as much of the credit as they weigh.
     fn close_batch(&mut self, batch: &mut Frames, credit: &mut Credit) {
         if !batch.is_empty() {
             let credit = credit.split(batch.wire_len());
-            self.pass(Pending::Plain(Read { unit: std::mem::take(batch), credit }));
+            self.pass(Pending::Plain(Read {
+                unit: std::mem::take(batch),
+                credit,
+            }));
         }
     }
 
@@ -196,7 +217,8 @@ impl Framing {
     /// Inflates one payload; the credit follows the size of the output.
     fn inflate(&self, payload: &[u8], credit: &mut Credit) -> Result<Bytes, StreamError> {
         let mut inflater = Decompress::new(true);
-        let mut output: Vec<u8> = Vec::with_capacity(FIRST_INFLATED.max(payload.len()).min(self.max_frame + 1));
+        let mut output: Vec<u8> =
+            Vec::with_capacity(FIRST_INFLATED.max(payload.len()).min(self.max_frame + 1));
         loop {
             let consumed = inflater.total_in() as usize;
             let status = inflater
@@ -209,7 +231,8 @@ impl Framing {
             match status {
                 Status::StreamEnd => return Ok(output.into()),
                 _ if output.len() < output.capacity() => {
-                    let what = format!("the zlib stream is cut short after {} bytes", payload.len());
+                    let what =
+                        format!("the zlib stream is cut short after {} bytes", payload.len());
                     return Err(CompressionError::new(what).into());
                 }
                 _ => {
@@ -223,7 +246,11 @@ impl Framing {
 
 /// The next capacity of a buffer that must hold `needed` bytes.
 fn grown(capacity: usize, needed: usize) -> usize {
-    let next = if capacity < FAST_GROWTH { capacity * 4 } else { capacity + capacity / 2 };
+    let next = if capacity < FAST_GROWTH {
+        capacity * 4
+    } else {
+        capacity + capacity / 2
+    };
     next.max(needed)
 }
 
@@ -250,10 +277,15 @@ impl Codec for Framing {
     fn handle_read(&mut self, read: Read<Chunk>, host: &dyn Host) -> Result<(), StreamError> {
         let Read { unit, mut credit } = read;
         let mut batch = Frames::default();
-        let result = unit.into_iter().try_for_each(|piece| self.scan(piece, &mut credit, &mut batch, host));
+        let result = unit
+            .into_iter()
+            .try_for_each(|piece| self.scan(piece, &mut credit, &mut batch, host));
         // Frames before a bad one still arrive.
         if !batch.is_empty() {
-            self.pass(Pending::Plain(Read { unit: batch, credit }));
+            self.pass(Pending::Plain(Read {
+                unit: batch,
+                credit,
+            }));
         }
         result
     }
@@ -269,11 +301,19 @@ impl Codec for Framing {
             return Ok(());
         }
         let due = self.frame_size(&self.kept)?.unwrap_or(FRAME_OVERHEAD);
-        let reason = LossReason::Truncated { what: "a frame", got: self.kept.len() as u64, due: due as u64 };
+        let reason = LossReason::Truncated {
+            what: "a frame",
+            got: self.kept.len() as u64,
+            due: due as u64,
+        };
         Err(ConnectionLostError::new(&"".into(), reason).into())
     }
 
-    fn poll_output(&mut self, may_grow: bool, _: &dyn Host) -> Result<Option<Output<Frames, Chunk>>, StreamError> {
+    fn poll_output(
+        &mut self,
+        may_grow: bool,
+        _: &dyn Host,
+    ) -> Result<Option<Output<Frames, Chunk>>, StreamError> {
         if let Some(output) = self.outputs.poll() {
             return Ok(Some(output));
         }
@@ -283,7 +323,10 @@ impl Codec for Framing {
             Some(_) => {}
         }
         match self.pending.pop_front() {
-            Some(Pending::Deflated { payload, mut credit }) => {
+            Some(Pending::Deflated {
+                payload,
+                mut credit,
+            }) => {
                 self.held -= credit.amount();
                 let inflated = self.inflate(&payload, &mut credit)?;
                 self.outputs.up(Frames::single(inflated), credit);

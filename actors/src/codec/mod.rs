@@ -3,8 +3,6 @@
 //! A [`Codec`] turns what comes down from above into what goes down below, and the other way round. It names no
 //! actor, no runtime and no socket; [`Layer`](crate::layer::Layer) is the only code that joins codecs and actors.
 
-#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
-
 pub mod framing;
 pub mod passthrough;
 pub mod testing;
@@ -70,7 +68,11 @@ pub trait Codec: Send + Unpin + 'static {
     /// # Errors
     ///
     /// When the data cannot be sent at all; the codec is finished then.
-    fn handle_write(&mut self, write: Write<Self::Above>, host: &dyn Host) -> Result<(), StreamError>;
+    fn handle_write(
+        &mut self,
+        write: Write<Self::Above>,
+        host: &dyn Host,
+    ) -> Result<(), StreamError>;
 
     /// Takes data on its way up.
     ///
@@ -119,7 +121,11 @@ pub trait Codec: Send + Unpin + 'static {
     /// # Errors
     ///
     /// As [`handle_read`](Self::handle_read), when the work is done only as there is room above.
-    fn poll_output(&mut self, may_grow: bool, host: &dyn Host) -> Result<Option<Output<Self::Above, Self::Below>>, StreamError>;
+    fn poll_output(
+        &mut self,
+        may_grow: bool,
+        host: &dyn Host,
+    ) -> Result<Option<Output<Self::Above, Self::Below>>, StreamError>;
 
     /// Credit of what is held back until there is room above, in bytes.
     fn held(&self) -> usize {

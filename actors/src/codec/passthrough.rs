@@ -17,7 +17,9 @@ pub struct PassThrough<U: Unit> {
 
 impl<U: Unit> Default for PassThrough<U> {
     fn default() -> Self {
-        Self { outputs: Outputs::default() }
+        Self {
+            outputs: Outputs::default(),
+        }
     }
 }
 

@@ -28,7 +28,11 @@ pub struct TestHost {
 
 impl TestHost {
     fn new(start: Instant, cap: usize) -> Self {
-        Self { now: Cell::new(start), down: Gate::new(cap), up: Gate::new(cap) }
+        Self {
+            now: Cell::new(start),
+            down: Gate::new(cap),
+            up: Gate::new(cap),
+        }
     }
 
     /// The gate of the downward direction.
@@ -48,7 +52,6 @@ impl Host for TestHost {
 }
 
 /// One end of the bench: a codec, what it sent, what it delivered.
-#[derive(Debug)]
 pub struct Side<C: Codec<Below = Chunk>> {
     codec: C,
     /// Clock and gates of this end.
@@ -87,7 +90,13 @@ impl<C: Codec<Below = Chunk>> Side<C> {
     /// Gives bytes to the codec, as the neighbour below would.
     pub fn read(&mut self, chunk: Chunk) {
         let credit = self.host.up.charge(chunk.weight());
-        let result = self.codec.handle_read(Read { unit: chunk, credit }, &self.host);
+        let result = self.codec.handle_read(
+            Read {
+                unit: chunk,
+                credit,
+            },
+            &self.host,
+        );
         self.settle(result);
     }
 
@@ -142,9 +151,14 @@ impl<C: Codec<Below = Chunk>> Side<C> {
     fn settle(&mut self, result: Result<(), StreamError>) {
         let mut failed = result.err();
         loop {
-            let may_grow = self.host.up.used().saturating_sub(self.codec.held()) < self.host.up.cap();
+            let may_grow =
+                self.host.up.used().saturating_sub(self.codec.held()) < self.host.up.cap();
             match self.codec.poll_output(may_grow, &self.host) {
-                Ok(Some(Output::Down(write))) => write.unit.pieces().iter().for_each(|piece| self.wire.extend(piece.iter())),
+                Ok(Some(Output::Down(write))) => write
+                    .unit
+                    .pieces()
+                    .iter()
+                    .for_each(|piece| self.wire.extend(piece.iter())),
                 Ok(Some(Output::Up(read))) => self.delivered.push(read),
                 Ok(Some(Output::Finish)) => self.finished = true,
                 Ok(Some(Output::End)) => self.ended = true,
@@ -173,7 +187,6 @@ impl<C: Codec<Below = Chunk>> Side<C> {
 }
 
 /// Two codecs joined by a link of bytes.
-#[derive(Debug)]
 pub struct Bench<L: Codec<Below = Chunk>, R: Codec<Below = Chunk>> {
     /// One end.
     pub left: Side<L>,
@@ -190,7 +203,10 @@ impl<L: Codec<Below = Chunk>, R: Codec<Below = Chunk>> Bench<L, R> {
     /// Joins two codecs whose gates let `cap` bytes be under way.
     pub fn with_cap(left: L, right: R, cap: usize) -> Self {
         let start = crate::runtime::start_of_virtual_time();
-        Self { left: Side::new(left, TestHost::new(start, cap)), right: Side::new(right, TestHost::new(start, cap)) }
+        Self {
+            left: Side::new(left, TestHost::new(start, cap)),
+            right: Side::new(right, TestHost::new(start, cap)),
+        }
     }
 
     /// Carries all bytes both ways, as large as they come.
@@ -206,7 +222,8 @@ impl<L: Codec<Below = Chunk>, R: Codec<Below = Chunk>> Bench<L, R> {
     /// Carries all bytes both ways; `next` names the size of each piece, given what is on the wire.
     pub fn run_with(&mut self, mut next: impl FnMut(usize) -> usize) {
         loop {
-            let moved = carry(&mut self.left, &mut self.right, &mut next) | carry(&mut self.right, &mut self.left, &mut next);
+            let moved = carry(&mut self.left, &mut self.right, &mut next)
+                | carry(&mut self.right, &mut self.left, &mut next);
             if !moved {
                 return;
             }

@@ -17,17 +17,29 @@ use crate::{error::StreamError, limits::Limits, runtime::Runtime};
 struct Plain<T>(T);
 
 impl<T: AsyncRead + Unpin> AsyncRead for Plain<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buffer)
     }
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Plain<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, data)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write_vectored(cx, slices)
     }
 
@@ -47,7 +59,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Plain<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport for Plain<T> {}
 
 /// Starts a stream over `io`, on the current arbiter.
-pub(crate) fn start<T: AsyncRead + AsyncWrite + Unpin + 'static>(io: T, endpoint: Arc<str>, limits: Limits) -> StreamHandle {
+pub(crate) fn start<T: AsyncRead + AsyncWrite + Unpin + 'static>(
+    io: T,
+    endpoint: Arc<str>,
+    limits: Limits,
+) -> StreamHandle {
     ByteStream::start(Plain(io), StreamInfo::new(endpoint).limits(limits))
 }
 
@@ -79,7 +95,10 @@ impl StreamHandle {
     /// # Cancellation
     ///
     /// The factory's future is dropped.
-    pub async fn open_with<T, F>(endpoint: impl Into<Arc<str>>, factory: impl FnOnce() -> F + Send + 'static) -> Result<Self, StreamError>
+    pub async fn open_with<T, F>(
+        endpoint: impl Into<Arc<str>>,
+        factory: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Self, StreamError>
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
         F: Future<Output = Result<T, StreamError>> + 'static,

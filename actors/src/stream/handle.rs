@@ -6,7 +6,7 @@ use actix::Addr;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{Address, ByteStream, CloseStream, ReadExact, StreamInfo, Transport, Unread};
+use super::{Address, ByteStream, CloseStream, Keep, ReadExact, StreamInfo, Transport, Unread};
 use crate::{
     credit::Gate,
     error::{BufferOverflowError, ConnectionLostError, LossReason, StreamError, WriteError},
@@ -21,6 +21,7 @@ pub(crate) trait Door: Below<Chunk> {
     fn read_exact(&self, message: ReadExact) -> Result<(), Gone>;
     fn unread(&self, message: Unread);
     fn close(&self, message: CloseStream) -> Result<(), Gone>;
+    fn keep(&self, message: Keep);
     fn connected(&self) -> bool;
     fn below(&self) -> Box<dyn Below<Chunk>>;
 }
@@ -37,6 +38,11 @@ impl<T: Transport> Door for Addr<ByteStream<T>> {
 
     fn close(&self, message: CloseStream) -> Result<(), Gone> {
         self.try_send(message).map_err(|_| Gone)
+    }
+
+    fn keep(&self, message: Keep) {
+        // A stream that is gone drops it at once.
+        let _ = self.try_send(message);
     }
 
     fn connected(&self) -> bool {
@@ -66,12 +72,20 @@ pub struct StreamHandle {
 
 impl std::fmt::Debug for StreamHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StreamHandle").field("endpoint", &self.info.endpoint).field("closed", &self.closed()).finish_non_exhaustive()
+        f.debug_struct("StreamHandle")
+            .field("endpoint", &self.info.endpoint)
+            .field("closed", &self.closed())
+            .finish_non_exhaustive()
     }
 }
 
 impl StreamHandle {
-    pub(super) fn new<T: Transport>(address: Addr<ByteStream<T>>, info: StreamInfo, down_gate: Arc<Gate>, up_gate: Arc<Gate>) -> Self {
+    pub(super) fn new<T: Transport>(
+        address: Addr<ByteStream<T>>,
+        info: StreamInfo,
+        down_gate: Arc<Gate>,
+        up_gate: Arc<Gate>,
+    ) -> Self {
         Self {
             door: Arc::new(address),
             info: Arc::new(info),
@@ -97,6 +111,11 @@ impl StreamHandle {
         self.door.below()
     }
 
+    /// Drops `thing` when the actor is gone.
+    pub(crate) fn keep_until_gone(&self, thing: impl Send + 'static) {
+        self.door.keep(Keep(Box::new(thing)));
+    }
+
     fn gone(&self) -> StreamError {
         let lost = || ConnectionLostError::new(&self.info.endpoint, LossReason::ActorGone).into();
         self.down_gate.closed().unwrap_or_else(lost)
@@ -119,9 +138,16 @@ impl StreamHandle {
             return Err(BufferOverflowError::new("read", limit, count).into());
         }
         let (answer, receiver) = oneshot::channel();
-        self.door.read_exact(ReadExact { count, answer }).map_err(|Gone| self.gone())?;
-        let mut reading = Reading { door: &*self.door, receiver };
-        (&mut reading.receiver).await.unwrap_or_else(|_| Err(self.gone()))
+        self.door
+            .read_exact(ReadExact { count, answer })
+            .map_err(|Gone| self.gone())?;
+        let mut reading = Reading {
+            door: &*self.door,
+            receiver,
+        };
+        (&mut reading.receiver)
+            .await
+            .unwrap_or_else(|_| Err(self.gone()))
     }
 
     /// Writes all of `data`; resolves when the stream took it, which [`flush`](Self::flush) does not wait for.
@@ -139,9 +165,15 @@ impl StreamHandle {
             Ok(credit) => credit,
             Err(reason) => return Err(WriteError { item, reason }),
         };
-        match self.door.write(Write { unit: item.clone().into(), credit }) {
+        match self.door.write(Write {
+            unit: item.clone().into(),
+            credit,
+        }) {
             Ok(()) => Ok(()),
-            Err(Gone) => Err(WriteError { item, reason: self.gone() }),
+            Err(Gone) => Err(WriteError {
+                item,
+                reason: self.gone(),
+            }),
         }
     }
 

@@ -80,7 +80,12 @@ pub struct StreamInfo {
 impl StreamInfo {
     /// A stream to `endpoint` with default limits and no addresses.
     pub fn new(endpoint: impl Into<Arc<str>>) -> Self {
-        Self { endpoint: endpoint.into(), local: None, peer: None, limits: Limits::default() }
+        Self {
+            endpoint: endpoint.into(),
+            local: None,
+            peer: None,
+            limits: Limits::default(),
+        }
     }
 
     /// Sets the limits.
@@ -131,10 +136,18 @@ pub(crate) struct Unread(pub(crate) Bytes);
 #[rtype(result = "()")]
 pub(crate) struct CloseStream(pub(crate) oneshot::Sender<Result<(), StreamError>>);
 
+/// Something to be dropped with the stream.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Keep(pub(crate) Box<dyn Send>);
+
 /// Who takes what is read.
 enum Consumer {
     /// Nobody yet: bytes are read as they are asked for.
-    OnDemand { surplus: BytesMut, requests: VecDeque<ReadExact> },
+    OnDemand {
+        surplus: BytesMut,
+        requests: VecDeque<ReadExact>,
+    },
     /// The layer above.
     Attached(Box<dyn Above<Chunk>>),
     /// Nobody any more: bytes are read and dropped until the peer's end.
@@ -175,6 +188,7 @@ pub struct ByteStream<T: Transport> {
     read_error: Option<StreamError>,
 
     closing: Vec<CloseStream>,
+    kept: Option<Box<dyn Send>>,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
@@ -201,11 +215,15 @@ impl<T: Transport> ByteStream<T> {
             flushes: VecDeque::new(),
             finishing: Finishing::No,
             write_error: None,
-            consumer: Consumer::OnDemand { surplus: BytesMut::new(), requests: VecDeque::new() },
+            consumer: Consumer::OnDemand {
+                surplus: BytesMut::new(),
+                requests: VecDeque::new(),
+            },
             at_end: false,
             end_told: false,
             read_error: None,
             closing: Vec::new(),
+            kept: None,
             linger: None,
         };
         let address = Actor::start(stream);
@@ -271,7 +289,9 @@ impl<T: Transport> ByteStream<T> {
         self.written += count as u64;
         let mut left = count;
         while left > 0 {
-            let Some(piece) = self.queue.front_mut() else { break };
+            let Some(piece) = self.queue.front_mut() else {
+                break;
+            };
             if piece.len() > left {
                 piece.advance(left);
                 break;
@@ -341,7 +361,13 @@ impl<T: Transport> ByteStream<T> {
         match &mut self.consumer {
             Consumer::Attached(above) => {
                 let credit = self.up_gate.charge(bytes.len() + abandoned + BATCH_COST);
-                if above.read(Read { unit: bytes.into(), credit }).is_err() {
+                if above
+                    .read(Read {
+                        unit: bytes.into(),
+                        credit,
+                    })
+                    .is_err()
+                {
                     self.consumer = Consumer::Discarding;
                 }
             }
@@ -354,7 +380,9 @@ impl<T: Transport> ByteStream<T> {
     }
 
     fn serve_requests(&mut self) {
-        let Consumer::OnDemand { surplus, requests } = &mut self.consumer else { return };
+        let Consumer::OnDemand { surplus, requests } = &mut self.consumer else {
+            return;
+        };
         while let Some(request) = requests.front() {
             if request.answer.is_closed() {
                 requests.pop_front();
@@ -373,9 +401,20 @@ impl<T: Transport> ByteStream<T> {
         if self.end_told {
             let got = surplus.len() as u64;
             for ReadExact { count, answer } in requests.drain(..) {
-                let reason = LossReason::Truncated { what: "a read", got, due: count as u64 };
-                let reason = if got == 0 { LossReason::EndOfStream } else { reason };
-                let error = self.read_error.clone().unwrap_or_else(|| ConnectionLostError::new(&self.endpoint, reason).into());
+                let reason = LossReason::Truncated {
+                    what: "a read",
+                    got,
+                    due: count as u64,
+                };
+                let reason = if got == 0 {
+                    LossReason::EndOfStream
+                } else {
+                    reason
+                };
+                let error = self
+                    .read_error
+                    .clone()
+                    .unwrap_or_else(|| ConnectionLostError::new(&self.endpoint, reason).into());
                 let _ = answer.send(Err(error));
             }
         }
@@ -384,7 +423,9 @@ impl<T: Transport> ByteStream<T> {
     fn tell_end(&mut self, reason: Option<LossReason>) {
         self.end_told = true;
         if self.read_error.is_none() {
-            self.read_error = reason.map(|reason| self.lost(reason)).or_else(|| self.write_error.clone());
+            self.read_error = reason
+                .map(|reason| self.lost(reason))
+                .or_else(|| self.write_error.clone());
         }
         match &self.consumer {
             Consumer::Attached(above) => match self.read_error.clone() {
@@ -400,7 +441,6 @@ impl<T: Transport> ByteStream<T> {
 
     /// Works towards the end: all written, our direction finished, the peer's end seen, or patience gone.
     fn poll_close(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let linger = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.close_timeout)));
         if self.finishing == Finishing::No {
             self.finishing = Finishing::Wanted;
             self.poll_write(cx);
@@ -409,14 +449,12 @@ impl<T: Transport> ByteStream<T> {
             self.consumer = Consumer::Discarding;
             self.poll_read(cx);
         }
-        let settled = (self.at_end || self.read_error.is_some()) && (self.finishing == Finishing::Done || self.write_error.is_some());
-        if settled {
+        if self.at_end && (self.finishing == Finishing::Done || self.write_error.is_some()) {
             return Poll::Ready(());
         }
-        let linger = match &mut self.linger {
-            Some(linger) => linger,
-            None => return Poll::Ready(()),
-        };
+        let linger = self
+            .linger
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.close_timeout)));
         linger.as_mut().poll(cx)
     }
 
@@ -424,7 +462,10 @@ impl<T: Transport> ByteStream<T> {
         let result = match &self.write_error {
             Some(error) => Err(error.clone()),
             None if self.queue.is_empty() => Ok(()),
-            None => Err(StreamError::TimedOut { what: "closing the stream", after: self.close_timeout }),
+            None => Err(StreamError::TimedOut {
+                what: "closing the stream",
+                after: self.close_timeout,
+            }),
         };
         for CloseStream(answer) in self.closing.drain(..) {
             let _ = answer.send(result.clone());
@@ -452,7 +493,10 @@ impl<T: Transport> Actor for ByteStream<T> {
 impl<T: Transport> Drop for ByteStream<T> {
     fn drop(&mut self) {
         self.answer_close();
-        let error = self.write_error.clone().unwrap_or_else(|| self.lost(LossReason::ActorGone));
+        let error = self
+            .write_error
+            .clone()
+            .unwrap_or_else(|| self.lost(LossReason::ActorGone));
         self.down_gate.close(error.clone());
         self.up_gate.close(error.clone());
         if let Consumer::Attached(above) = &self.consumer
@@ -550,7 +594,9 @@ impl<T: Transport> Handler<Attach<Chunk>> for ByteStream<T> {
         let before = std::mem::replace(&mut self.consumer, Consumer::Attached(above));
         if let Consumer::OnDemand { surplus, requests } = before {
             for request in requests {
-                let _ = request.answer.send(Err(StreamError::misuse("the stream became part of a channel while it was read")));
+                let _ = request.answer.send(Err(StreamError::misuse(
+                    "the stream became part of a channel while it was read",
+                )));
             }
             if !surplus.is_empty() {
                 self.deliver(surplus.freeze(), 0);
@@ -571,7 +617,9 @@ impl<T: Transport> Handler<ReadExact> for ByteStream<T> {
                 self.serve_requests();
             }
             Consumer::Attached(_) => {
-                let _ = request.answer.send(Err(StreamError::misuse("the stream is part of a channel: read from that")));
+                let _ = request.answer.send(Err(StreamError::misuse(
+                    "the stream is part of a channel: read from that",
+                )));
             }
             Consumer::Discarding => {
                 let _ = request.answer.send(Err(StreamError::Closed));
@@ -597,5 +645,13 @@ impl<T: Transport> Handler<CloseStream> for ByteStream<T> {
     fn handle(&mut self, message: CloseStream, _: &mut Context<Self>) {
         self.down_gate.close(StreamError::Closed);
         self.closing.push(message);
+    }
+}
+
+impl<T: Transport> Handler<Keep> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, message: Keep, _: &mut Context<Self>) {
+        self.kept = Some(message.0);
     }
 }

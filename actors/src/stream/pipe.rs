@@ -28,7 +28,10 @@ pub(crate) struct Halves<R, W> {
 
 impl<R, W> Halves<R, W> {
     pub(crate) fn new(input: R, output: W) -> Self {
-        Self { input, output: Some(output) }
+        Self {
+            input,
+            output: Some(output),
+        }
     }
 
     /// Drops the writing half.
@@ -38,20 +41,32 @@ impl<R, W> Halves<R, W> {
 }
 
 impl<R: AsyncRead + Unpin, W: Unpin> AsyncRead for Halves<R, W> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.input).poll_read(cx, buffer)
     }
 }
 
 impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for Halves<R, W> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match &mut self.output {
             Some(output) => Pin::new(output).poll_write(cx, data),
             None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match &mut self.output {
             Some(output) => Pin::new(output).poll_write_vectored(cx, slices),
             None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
@@ -59,7 +74,9 @@ impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for Halves<R, W> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.output.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+        self.output
+            .as_ref()
+            .is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -89,7 +106,10 @@ impl PipeStream {
     /// # Errors
     ///
     /// `Connect` when one of them is not a pipe, or is the wrong end of it.
-    pub async fn new(input: impl Into<OwnedFd>, output: impl Into<OwnedFd>) -> Result<Self, StreamError> {
+    pub async fn new(
+        input: impl Into<OwnedFd>,
+        output: impl Into<OwnedFd>,
+    ) -> Result<Self, StreamError> {
         let (input, output) = (input.into(), output.into());
         Self::start(input, output, "pipe:".into(), Runtime::current().arbiter()).await
     }
@@ -104,14 +124,36 @@ impl PipeStream {
         let (left_input, right_output) = io::pipe().map_err(fail)?;
         let (right_input, left_output) = io::pipe().map_err(fail)?;
         let runtime = Runtime::current();
-        let left = Self::start(left_input.into(), left_output.into(), "pipe:left".into(), runtime.arbiter()).await?;
-        let right = Self::start(right_input.into(), right_output.into(), "pipe:right".into(), runtime.arbiter()).await?;
+        let left = Self::start(
+            left_input.into(),
+            left_output.into(),
+            "pipe:left".into(),
+            runtime.arbiter(),
+        )
+        .await?;
+        let right = Self::start(
+            right_input.into(),
+            right_output.into(),
+            "pipe:right".into(),
+            runtime.arbiter(),
+        )
+        .await?;
         Ok((left, right))
     }
 
-    async fn start(input: OwnedFd, output: OwnedFd, endpoint: Arc<str>, arbiter: &actix_rt::ArbiterHandle) -> Result<Self, StreamError> {
+    async fn start(
+        input: OwnedFd,
+        output: OwnedFd,
+        endpoint: Arc<str>,
+        arbiter: &actix_rt::ArbiterHandle,
+    ) -> Result<Self, StreamError> {
         let open = move || async move {
-            let join = || io::Result::Ok(Halves::new(pipe::Receiver::from_owned_fd(input)?, pipe::Sender::from_owned_fd(output)?));
+            let join = || {
+                io::Result::Ok(Halves::new(
+                    pipe::Receiver::from_owned_fd(input)?,
+                    pipe::Sender::from_owned_fd(output)?,
+                ))
+            };
             match join() {
                 Ok(halves) => Ok(Self(ByteStream::start(halves, StreamInfo::new(endpoint)))),
                 Err(error) => Err(ConnectError::new(endpoint, error.into()).into()),

@@ -44,17 +44,29 @@ struct ChildPipes {
 }
 
 impl AsyncRead for ChildPipes {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.pipes).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for ChildPipes {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.pipes).poll_write(cx, data)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.pipes).poll_write_vectored(cx, slices)
     }
 
@@ -84,19 +96,29 @@ impl Transport for ChildPipes {
             let status = match Pin::new(&mut self.status).poll(cx) {
                 Poll::Ready(status) => status.ok(),
                 Poll::Pending => {
-                    let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(STATUS_AFTER_END)));
+                    let waiting = self
+                        .waiting
+                        .get_or_insert_with(|| Box::pin(tokio::time::sleep(STATUS_AFTER_END)));
                     ready!(waiting.as_mut().poll(cx));
                     None
                 }
             };
-            self.told = Some(status.filter(|status| !status.success()).map(LossReason::ProcessExited));
+            self.told = Some(
+                status
+                    .filter(|status| !status.success())
+                    .map(LossReason::ProcessExited),
+            );
         }
         Poll::Ready(self.told.clone().flatten())
     }
 }
 
 /// Starts a command on the current arbiter.
-pub(crate) fn open(command: &[String], endpoint: &Arc<str>, limits: Limits) -> Result<StreamHandle, StreamError> {
+pub(crate) fn open(
+    command: &[String],
+    endpoint: &Arc<str>,
+    limits: Limits,
+) -> Result<StreamHandle, StreamError> {
     let fail = |reason| StreamError::from(ConnectError::new(endpoint.clone(), reason));
     let Some((program, arguments)) = command.split_first() else {
         return Err(fail(ConnectFailure::Endpoint("no command is named".into())));
@@ -107,8 +129,15 @@ pub(crate) fn open(command: &[String], endpoint: &Arc<str>, limits: Limits) -> R
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| fail(ConnectFailure::Spawn { program: program.clone(), source: Arc::new(error) }))?;
-    let (Some(input), Some(output), Some(errors)) = (child.stdout.take(), child.stdin.take(), child.stderr.take()) else {
+        .map_err(|error| {
+            fail(ConnectFailure::Spawn {
+                program: program.clone(),
+                source: Arc::new(error),
+            })
+        })?;
+    let (Some(input), Some(output), Some(errors)) =
+        (child.stdout.take(), child.stdin.take(), child.stderr.take())
+    else {
         return Err(fail(io::Error::other("the child has no pipes").into()));
     };
     let id = child.id().unwrap_or_default();
@@ -116,8 +145,18 @@ pub(crate) fn open(command: &[String], endpoint: &Arc<str>, limits: Limits) -> R
     let (kill, killed) = oneshot::channel();
     actix_rt::spawn(log(errors, program.clone(), id));
     actix_rt::spawn(reap(child, killed, told));
-    let pipes = ChildPipes { pipes: Halves::new(input, output), status, told: None, waiting: None, kill: Some(kill) };
-    let info = StreamInfo { peer: Some(Address::Process(id)), limits, ..StreamInfo::new(endpoint.clone()) };
+    let pipes = ChildPipes {
+        pipes: Halves::new(input, output),
+        status,
+        told: None,
+        waiting: None,
+        kill: Some(kill),
+    };
+    let info = StreamInfo {
+        peer: Some(Address::Process(id)),
+        limits,
+        ..StreamInfo::new(endpoint.clone())
+    };
     Ok(ByteStream::start(pipes, info))
 }
 
@@ -152,9 +191,15 @@ async fn log(errors: ChildStderr, program: String, id: u32) {
     let mut line = Vec::new();
     loop {
         line.clear();
-        match (&mut lines).take(MAX_LOG_LINE as u64).read_until(b'\n', &mut line).await {
+        match (&mut lines)
+            .take(MAX_LOG_LINE as u64)
+            .read_until(b'\n', &mut line)
+            .await
+        {
             Ok(0) | Err(_) => return,
-            Ok(_) => tracing::warn!(target: "rpyc_actors::child", program, id, "{}", String::from_utf8_lossy(&line).trim_end()),
+            Ok(_) => {
+                tracing::warn!(target: "rpyc_actors::child", program, id, "{}", String::from_utf8_lossy(&line).trim_end())
+            }
         }
     }
 }
@@ -167,9 +212,13 @@ async fn log(errors: ChildStderr, program: String, id: u32) {
 /// # Errors
 ///
 /// `Connect` when the command cannot be started.
-pub async fn create_pipe_stream<S: Into<String>>(cmd_args: impl IntoIterator<Item = S>) -> Result<PipeStream, StreamError> {
+pub async fn create_pipe_stream<S: Into<String>>(
+    cmd_args: impl IntoIterator<Item = S>,
+) -> Result<PipeStream, StreamError> {
     let command: Vec<String> = cmd_args.into_iter().map(Into::into).collect();
     let endpoint: Arc<str> = format!("exec:{}", command.join(" ")).into();
     let start = move || async move { open(&command, &endpoint, Limits::default()) };
-    Runtime::run_on(Runtime::current().arbiter(), start).await?.map(PipeStream)
+    Runtime::run_on(Runtime::current().arbiter(), start)
+        .await?
+        .map(PipeStream)
 }

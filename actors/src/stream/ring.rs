@@ -36,7 +36,10 @@ pub(crate) struct Piece {
 }
 
 /// Reads once.
-pub(crate) fn poll_read<T: AsyncRead + Unpin>(io: &mut T, cx: &mut Context<'_>) -> Poll<io::Result<Piece>> {
+pub(crate) fn poll_read<T: AsyncRead + Unpin>(
+    io: &mut T,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Piece>> {
     let mut buffer = RING.with_borrow_mut(take);
     let result = poll_read_buf(Pin::new(io), cx, &mut buffer);
     let bytes = buffer.split().freeze();
@@ -46,7 +49,10 @@ pub(crate) fn poll_read<T: AsyncRead + Unpin>(io: &mut T, cx: &mut Context<'_>) 
         ring.truncate(KEPT);
     });
     ready!(result)?;
-    Poll::Ready(Ok(Piece { bytes, abandoned: if room < MIN_ROOM { room } else { 0 } }))
+    Poll::Ready(Ok(Piece {
+        bytes,
+        abandoned: if room < MIN_ROOM { room } else { 0 },
+    }))
 }
 
 /// A buffer that nobody uses any more; else the rest of the one used last; else a new one.
@@ -58,7 +64,9 @@ fn take(ring: &mut VecDeque<BytesMut>) -> BytesMut {
             return buffer;
         }
     }
-    if ring.front().is_some_and(|buffer| buffer.capacity() >= MIN_ROOM)
+    if ring
+        .front()
+        .is_some_and(|buffer| buffer.capacity() >= MIN_ROOM)
         && let Some(buffer) = ring.pop_front()
     {
         return buffer;

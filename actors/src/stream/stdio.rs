@@ -34,13 +34,21 @@ struct Standard {
 }
 
 impl AsyncRead for Standard {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Standard {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, data)
     }
 
@@ -60,7 +68,8 @@ impl Transport for Standard {}
 
 /// Takes over stdin and stdout, on the current arbiter.
 pub(crate) fn open(endpoint: &Arc<str>, limits: Limits) -> Result<StreamHandle, StreamError> {
-    start(endpoint, limits).map_err(|error| ConnectError::new(endpoint.clone(), error.into()).into())
+    start(endpoint, limits)
+        .map_err(|error| ConnectError::new(endpoint.clone(), error.into()).into())
 }
 
 fn start(endpoint: &Arc<str>, limits: Limits) -> io::Result<StreamHandle> {
@@ -72,18 +81,25 @@ fn start(endpoint: &Arc<str>, limits: Limits) -> io::Result<StreamHandle> {
     let mut from_input = theirs.try_clone()?;
     let mut to_output = theirs;
     let (done, written) = oneshot::channel();
-    thread::Builder::new().name("rpyc-stdin".into()).spawn(move || {
-        let result = io::copy(&mut input, &mut from_input);
-        tracing::debug!(?result, "stdin ended");
-        // The stream may be gone before stdin is.
-        let _ = from_input.shutdown(Shutdown::Write);
-    })?;
-    thread::Builder::new().name("rpyc-stdout".into()).spawn(move || {
-        if let Err(error) = io::copy(&mut to_output, &mut output) {
-            tracing::debug!(%error, "stdout is gone");
-            let _ = to_output.shutdown(Shutdown::Read);
-        }
-        let _ = done.send(());
-    })?;
-    Ok(ByteStream::start(Standard { socket, written }, StreamInfo::new(endpoint.clone()).limits(limits)))
+    thread::Builder::new()
+        .name("rpyc-stdin".into())
+        .spawn(move || {
+            let result = io::copy(&mut input, &mut from_input);
+            tracing::debug!(?result, "stdin ended");
+            // The stream may be gone before stdin is.
+            let _ = from_input.shutdown(Shutdown::Write);
+        })?;
+    thread::Builder::new()
+        .name("rpyc-stdout".into())
+        .spawn(move || {
+            if let Err(error) = io::copy(&mut to_output, &mut output) {
+                tracing::debug!(%error, "stdout is gone");
+                let _ = to_output.shutdown(Shutdown::Read);
+            }
+            let _ = done.send(());
+        })?;
+    Ok(ByteStream::start(
+        Standard { socket, written },
+        StreamInfo::new(endpoint.clone()).limits(limits),
+    ))
 }

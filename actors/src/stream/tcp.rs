@@ -63,7 +63,11 @@ impl From<bool> for Keepalive {
 
 impl From<u32> for Keepalive {
     fn from(seconds: u32) -> Self {
-        if seconds == 0 { Self::Off } else { Self::Seconds(seconds) }
+        if seconds == 0 {
+            Self::Off
+        } else {
+            Self::Seconds(seconds)
+        }
     }
 }
 
@@ -113,7 +117,12 @@ impl TcpConfig {
         };
         if let Some(seconds) = seconds {
             let time = Duration::from_secs(seconds.into());
-            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(time).with_interval(time).with_retries(5))?;
+            socket.set_tcp_keepalive(
+                &TcpKeepalive::new()
+                    .with_time(time)
+                    .with_interval(time)
+                    .with_retries(5),
+            )?;
         }
         if let Some(timeout) = self.user_timeout {
             socket.set_tcp_user_timeout(Some(timeout))?;
@@ -122,7 +131,12 @@ impl TcpConfig {
     }
 
     /// Connects on the current arbiter.
-    pub(crate) async fn open(&self, host: &str, port: u16, endpoint: &Arc<str>) -> Result<StreamHandle, StreamError> {
+    pub(crate) async fn open(
+        &self,
+        host: &str,
+        port: u16,
+        endpoint: &Arc<str>,
+    ) -> Result<StreamHandle, StreamError> {
         let fail = |reason| StreamError::from(ConnectError::new(endpoint.clone(), reason));
         let connecting = async {
             let addresses = self.resolve(host, port).await?;
@@ -132,18 +146,32 @@ impl TcpConfig {
             .await
             .map_err(|_| fail(ConnectFailure::TimedOut(self.connect_timeout)))?
             .map_err(fail)?;
-        self.start(socket, endpoint.clone()).map_err(|error| fail(error.into()))
+        self.start(socket, endpoint.clone())
+            .map_err(|error| fail(error.into()))
     }
 
     /// Both families in turn, beginning with the resolver's favourite.
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectFailure> {
-        let failed = |error: io::Error| ConnectFailure::Resolve { host: host.into(), source: Arc::new(error) };
-        let found = tokio::net::lookup_host((host, port)).await.map_err(failed)?;
-        let found: Vec<_> = found.filter(|address| address.is_ipv6() || !self.ipv6).collect();
-        let Some(first) = found.first() else {
-            return Err(failed(io::Error::new(io::ErrorKind::NotFound, "no address of the wanted family")));
+        let failed = |error: io::Error| ConnectFailure::Resolve {
+            host: host.into(),
+            source: Arc::new(error),
         };
-        let (mut liked, mut other): (Vec<_>, Vec<_>) = found.iter().partition(|address| address.is_ipv6() == first.is_ipv6());
+        let found = tokio::net::lookup_host((host, port))
+            .await
+            .map_err(failed)?;
+        let found: Vec<_> = found
+            .filter(|address| address.is_ipv6() || !self.ipv6)
+            .collect();
+        let Some(first) = found.first() else {
+            return Err(failed(io::Error::new(
+                io::ErrorKind::NotFound,
+                "no address of the wanted family",
+            )));
+        };
+        let (mut liked, mut other): (Vec<SocketAddr>, Vec<SocketAddr>) = found
+            .iter()
+            .copied()
+            .partition(|address| address.is_ipv6() == first.is_ipv6());
         liked.reverse();
         other.reverse();
         let mut sorted = Vec::with_capacity(found.len());
@@ -204,12 +232,12 @@ impl Transport for TcpStream {
     fn expect_more(&mut self) {
         // A hint that some systems do not know.
         #[cfg(target_os = "linux")]
-        let _ = SockRef::from(self).set_tcp_quickack(true);
+        let _ = SockRef::from(&*self).set_tcp_quickack(true);
     }
 
     fn abort(&mut self) {
         // Fails only on a socket that is gone already.
-        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&*self).set_linger(Some(Duration::ZERO));
     }
 }
 
@@ -247,8 +275,13 @@ impl SocketStream {
     /// # Errors
     ///
     /// As [`new`](Self::new).
-    pub async fn with_config(socket: std::net::TcpStream, config: TcpConfig) -> Result<Self, StreamError> {
-        let endpoint: Arc<str> = socket.peer_addr().map_or_else(|_| "tcp:".into(), |peer| format!("tcp://{peer}").into());
+    pub async fn with_config(
+        socket: std::net::TcpStream,
+        config: TcpConfig,
+    ) -> Result<Self, StreamError> {
+        let endpoint: Arc<str> = socket
+            .peer_addr()
+            .map_or_else(|_| "tcp:".into(), |peer| format!("tcp://{peer}").into());
         let start = move || async move {
             let adopt = || -> io::Result<StreamHandle> {
                 socket.set_nonblocking(true)?;
@@ -256,7 +289,9 @@ impl SocketStream {
             };
             adopt().map_err(|error| ConnectError::new(endpoint.clone(), error.into()).into())
         };
-        Runtime::run_on(Runtime::current().arbiter(), start).await?.map(Self)
+        Runtime::run_on(Runtime::current().arbiter(), start)
+            .await?
+            .map(Self)
     }
 
     /// Connects to a host, by name or address, with the defaults of [`TcpConfig`].
@@ -281,7 +316,11 @@ impl SocketStream {
     /// # Cancellation
     ///
     /// The attempt is given up.
-    pub async fn connect_with(host: &str, port: u16, config: TcpConfig) -> Result<Self, StreamError> {
+    pub async fn connect_with(
+        host: &str,
+        port: u16,
+        config: TcpConfig,
+    ) -> Result<Self, StreamError> {
         create_socket_stream(host, port, config).await
     }
 }
@@ -295,18 +334,33 @@ impl SocketStream {
 /// # Cancellation
 ///
 /// The attempt is given up.
-pub async fn create_socket_stream(host: &str, port: u16, config: TcpConfig) -> Result<SocketStream, StreamError> {
+pub async fn create_socket_stream(
+    host: &str,
+    port: u16,
+    config: TcpConfig,
+) -> Result<SocketStream, StreamError> {
     let host = host.to_owned();
-    let endpoint: Arc<str> = if host.contains(':') { format!("tcp://[{host}]:{port}") } else { format!("tcp://{host}:{port}") }.into();
+    let endpoint: Arc<str> = if host.contains(':') {
+        format!("tcp://[{host}]:{port}")
+    } else {
+        format!("tcp://{host}:{port}")
+    }
+    .into();
     let open = move || async move { config.open(&host, port, &endpoint).await };
-    Runtime::run_on(Runtime::current().arbiter(), open).await?.map(SocketStream)
+    Runtime::run_on(Runtime::current().arbiter(), open)
+        .await?
+        .map(SocketStream)
 }
 
 /// A listening socket for `address`.
 ///
 /// The port of a listener that just ended can be taken again at once.
 pub(crate) fn listen(address: SocketAddr, backlog: u32) -> io::Result<tokio::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {

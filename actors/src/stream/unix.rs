@@ -19,7 +19,11 @@ use crate::{
 impl Transport for UnixStream {}
 
 fn address(address: io::Result<SocketAddr>) -> Option<Address> {
-    let path = address.ok()?.as_pathname().map(Path::to_owned).unwrap_or_default();
+    let path = address
+        .ok()?
+        .as_pathname()
+        .map(Path::to_owned)
+        .unwrap_or_default();
     Some(Address::Unix(path))
 }
 
@@ -35,7 +39,11 @@ pub(crate) fn start(socket: UnixStream, endpoint: Arc<str>, limits: Limits) -> S
 }
 
 /// Connects on the current arbiter.
-pub(crate) async fn open(path: &Path, endpoint: &Arc<str>, limits: Limits) -> Result<StreamHandle, StreamError> {
+pub(crate) async fn open(
+    path: &Path,
+    endpoint: &Arc<str>,
+    limits: Limits,
+) -> Result<StreamHandle, StreamError> {
     match UnixStream::connect(path).await {
         Ok(socket) => Ok(start(socket, endpoint.clone(), limits)),
         Err(error) => Err(ConnectError::new(endpoint.clone(), error.into()).into()),
@@ -70,5 +78,7 @@ pub async fn create_unix_stream(path: impl Into<PathBuf>) -> Result<SocketStream
     let path = path.into();
     let endpoint: Arc<str> = format!("unix:{}", path.display()).into();
     let connect = move || async move { open(&path, &endpoint, Limits::default()).await };
-    Runtime::run_on(Runtime::current().arbiter(), connect).await?.map(SocketStream)
+    Runtime::run_on(Runtime::current().arbiter(), connect)
+        .await?
+        .map(SocketStream)
 }

@@ -1,0 +1,209 @@
+//! [`Chain`]: an endpoint and its layers, a recipe for channels.
+//!
+//! A recipe is plain data: cheap to clone, without sockets or addresses. Each connection gets new codecs.
+
+use std::sync::Arc;
+
+use crate::{
+    channel::Channel,
+    codec::{Codec, Framing},
+    endpoint::Endpoint,
+    error::StreamError,
+    layer::{Below, Layer},
+    runtime::Runtime,
+    stream::StreamHandle,
+    unit::{Chunk, Frames},
+};
+
+/// Stacks one layer on what is below it; runs on the arbiter of the connection.
+type Stack<U> = Arc<dyn Fn(Box<dyn Below<U>>, &StreamHandle) -> Box<dyn Below<U>> + Send + Sync>;
+
+fn stack<C, U>(make: impl Fn() -> C + Send + Sync + 'static) -> Stack<U>
+where
+    C: Codec<Above = U, Below = U>,
+    U: crate::unit::Unit,
+{
+    Arc::new(move |below, stream| {
+        Box::new(Layer::start(
+            make(),
+            below,
+            &stream.info().endpoint,
+            stream.gates().1,
+        ))
+    })
+}
+
+/// The layers of a channel, listed from the application to the socket.
+///
+/// Framing is implied; layers of frames stand above it, layers of bytes below. A layer in the wrong place does not
+/// compile.
+#[derive(Clone, Default)]
+pub struct Layers {
+    frames: Vec<Stack<Frames>>,
+    bytes: Vec<Stack<Chunk>>,
+}
+
+impl std::fmt::Debug for Layers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Layers")
+            .field("frames", &self.frames.len())
+            .field("bytes", &self.bytes.len())
+            .finish()
+    }
+}
+
+impl Layers {
+    /// Framing and nothing else.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a layer of frames, below those added before and above the framing.
+    #[must_use]
+    pub fn frames<C>(mut self, make: impl Fn() -> C + Send + Sync + 'static) -> Self
+    where
+        C: Codec<Above = Frames, Below = Frames>,
+    {
+        self.frames.push(stack(make));
+        self
+    }
+
+    /// Adds a layer of bytes, below those added before and below the framing.
+    #[must_use]
+    pub fn bytes<C>(mut self, make: impl Fn() -> C + Send + Sync + 'static) -> Self
+    where
+        C: Codec<Above = Chunk, Below = Chunk>,
+    {
+        self.bytes.push(stack(make));
+        self
+    }
+
+    /// A channel with these layers over a stream.
+    ///
+    /// If the arbiter of the stream has stopped, the channel is there but closed.
+    pub fn channel(&self, stream: impl Into<StreamHandle>) -> Channel {
+        let layers = self.clone();
+        Channel::spawn(stream.into(), move |stream| layers.build(stream))
+    }
+
+    /// Starts the layers above a stream, from the socket to the application.
+    fn build(&self, stream: &StreamHandle) -> Box<dyn Below<Frames>> {
+        let below = self
+            .bytes
+            .iter()
+            .rev()
+            .fold(stream.below(), |below, stack| stack(below, stream));
+        let framing = Framing::new(stream.info().limits.max_frame);
+        let framing = Box::new(Layer::start(
+            framing,
+            below,
+            &stream.info().endpoint,
+            stream.gates().1,
+        ));
+        self.frames
+            .iter()
+            .rev()
+            .fold(framing, |below: Box<dyn Below<Frames>>, stack| {
+                stack(below, stream)
+            })
+    }
+}
+
+/// An endpoint and its layers; each [`connect`](Self::connect) gives a fresh channel.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), rpyc_actors::StreamError> {
+/// use rpyc_actors::Chain;
+///
+/// let channel = Chain::to("tcp://localhost:12345")?.connect().await?;
+/// channel.send("hello").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Chain {
+    endpoint: Endpoint,
+    layers: Layers,
+    runtime: Option<Runtime>,
+}
+
+impl Chain {
+    /// A chain to an endpoint given as text, with framing and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// `Connect`, when the text is no endpoint.
+    pub fn to(endpoint: &str) -> Result<Self, StreamError> {
+        Ok(Self::new(endpoint.parse()?))
+    }
+
+    /// A chain to an endpoint, with framing and nothing else.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            layers: Layers::default(),
+            runtime: None,
+        }
+    }
+
+    /// Sets the layers.
+    #[must_use]
+    pub fn layers(mut self, layers: Layers) -> Self {
+        self.layers = layers;
+        self
+    }
+
+    /// Sets the runtime whose arbiters carry the connections. [`Runtime::current`] at the time of connecting by default.
+    #[must_use]
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Opens the endpoint and builds the layers, all on one arbiter.
+    ///
+    /// # Errors
+    ///
+    /// `Connect`, naming the endpoint and the reason.
+    ///
+    /// # Cancellation
+    ///
+    /// The attempt is given up.
+    pub async fn connect(&self) -> Result<Channel, StreamError> {
+        let stream = self.open().await?;
+        Ok(self.layers.channel(stream))
+    }
+
+    /// Opens only the endpoint.
+    ///
+    /// # Errors
+    ///
+    /// `Connect`, naming the endpoint and the reason.
+    ///
+    /// # Cancellation
+    ///
+    /// The attempt is given up.
+    pub async fn open(&self) -> Result<StreamHandle, StreamError> {
+        let runtime = self.runtime.clone().unwrap_or_else(Runtime::current);
+        let endpoint = self.endpoint.clone();
+        Runtime::run_on(
+            runtime.arbiter(),
+            move || async move { endpoint.open().await },
+        )
+        .await?
+    }
+
+    /// [`connect`](Self::connect) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// As `connect`; `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn connect_blocking(&self) -> Result<Channel, StreamError> {
+        crate::runtime::block_on(self.connect())?
+    }
+}

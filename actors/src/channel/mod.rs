@@ -1,0 +1,551 @@
+//! [`Channel`]: the handle an application holds, between its outbox and its inbox.
+//!
+//! ```text
+//! Channel::send  ─▶ outbox ─▶ Head ─▶ layers ─▶ Framing ─▶ layers ─▶ ByteStream
+//! Channel::recv  ◀─ inbox  ◀─ Head ◀─ layers ◀─ Framing ◀─ layers ◀─ ByteStream
+//! ```
+
+mod head;
+mod inbox;
+mod outbox;
+mod receiver;
+mod stats;
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use actix::{Actor, Addr, WeakAddr};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+pub use head::{Close, Head, Subscribe};
+pub use receiver::Receiver;
+pub use stats::ChannelStats;
+
+use self::{
+    inbox::Inbox,
+    outbox::{Append, Control, Outbox},
+    stats::Counters,
+};
+use crate::{
+    chain::Layers,
+    credit::{Credit, Gate},
+    error::{ConnectionLostError, LossReason, StreamError, WriteError},
+    layer::Below,
+    message::Flush,
+    runtime::{self, Runtime},
+    stream::{Address, StreamHandle, StreamInfo},
+    unit::{FRAME_OVERHEAD, Frames, FramesBuilder},
+};
+
+/// Bytes that [`Channel::send_all`] gathers before it takes the lock.
+const SEND_ALL_BATCH: usize = 64 << 10;
+
+/// What handles and the actor of a channel share.
+struct Shared {
+    outbox: Outbox,
+    inbox: Inbox,
+    down_gate: Arc<Gate>,
+    info: Arc<StreamInfo>,
+    head: OnceLock<WeakAddr<Head>>,
+    arbiter: actix_rt::ArbiterHandle,
+    stats: Counters,
+}
+
+/// Tells the actor when the last handle is gone.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // An actor that is gone needs no telling.
+        let _ = self.0.outbox.control(Control::HandlesGone);
+    }
+}
+
+/// Why [`Channel::try_send`] did not send.
+#[derive(Debug, thiserror::Error)]
+pub enum TrySendError<T> {
+    /// There is no credit left; the frame comes back.
+    #[error("the channel has no credit left")]
+    Full(T),
+    /// The frame will never be sent; it comes back with the reason.
+    #[error("the channel does not send any more")]
+    Closed(#[source] WriteError<T>),
+}
+
+/// Why [`Channel::try_recv`] gave no frame.
+#[derive(Debug, thiserror::Error)]
+pub enum TryRecvError {
+    /// There is none at the moment.
+    #[error("no frame is there yet")]
+    Empty,
+    /// The peer ended its direction, and all frames were taken.
+    #[error("the peer ended its direction")]
+    Ended,
+    /// No frame will come any more.
+    #[error(transparent)]
+    Failed(#[from] StreamError),
+}
+
+/// A channel of frames in both directions.
+///
+/// A cheap handle: clones share the channel, and all of them work from any thread and any runtime. Frames sent by
+/// one task arrive in order; frames of several tasks interleave whole.
+///
+/// Dropping the last clone closes the channel as [`close`](Self::close) does, with nobody waiting for it.
+///
+/// A channel whose user runs on another thread than the channel's arbiter pays about 10 µs for each round trip.
+#[derive(Clone)]
+pub struct Channel {
+    shared: Arc<Shared>,
+    /// Never read: its drop says that the last handle is gone.
+    _guard: Arc<Guard>,
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channel")
+            .field("endpoint", &self.endpoint())
+            .field("closed", &self.closed())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Channel {
+    /// Frames over a stream; what the stream had read ahead comes first.
+    ///
+    /// If the arbiter of the stream has stopped, the channel is there but closed.
+    pub fn new(stream: impl Into<StreamHandle>) -> Self {
+        Layers::default().channel(stream)
+    }
+
+    /// Spawns the actors of a channel on the arbiter of its stream. `build` stacks the layers there.
+    pub(crate) fn spawn(
+        stream: StreamHandle,
+        build: impl FnOnce(&StreamHandle) -> Box<dyn Below<Frames>> + Send + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            outbox: Outbox::default(),
+            inbox: Inbox::default(),
+            down_gate: stream.gates().0.clone(),
+            info: stream.info().clone(),
+            head: OnceLock::new(),
+            arbiter: stream.arbiter().clone(),
+            stats: Counters::default(),
+        });
+        let for_head = shared.clone();
+        let start = move || {
+            let address = Head::new(for_head.clone(), build(&stream)).start();
+            let _ = for_head.head.set(address.downgrade());
+        };
+        if !shared.arbiter.spawn_fn(start) {
+            let error: StreamError =
+                ConnectionLostError::new(&shared.info.endpoint, LossReason::ActorGone).into();
+            shared.outbox.close(error.clone());
+            shared.down_gate.close(error.clone());
+            shared.inbox.end(Err(error));
+        }
+        Self {
+            _guard: Arc::new(Guard(shared.clone())),
+            shared,
+        }
+    }
+
+    fn check_size(&self, bytes: usize) -> Result<(), StreamError> {
+        let limit = self.shared.info.limits.max_frame;
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(StreamError::LimitExceeded {
+            what: "frame to send",
+            limit: limit as u64,
+            got: bytes as u64,
+            endpoint: Some(self.shared.info.endpoint.clone()),
+        })
+    }
+
+    /// Sends without waiting, if there is credit; gives the item back if there is none.
+    #[inline]
+    fn send_now<A: Append>(
+        &self,
+        item: A,
+        bytes: usize,
+    ) -> Result<Result<(), (A, StreamError)>, A> {
+        let gate = &self.shared.down_gate;
+        if !gate.try_take(bytes) {
+            return Err(item);
+        }
+        Ok(self.shared.outbox.push(item, bytes.min(gate.cap()), gate))
+    }
+
+    async fn send_later<A: Append>(&self, item: A, bytes: usize) -> Result<(), (A, StreamError)> {
+        match self.shared.down_gate.acquire(bytes).await {
+            Ok(credit) => {
+                self.shared
+                    .outbox
+                    .push(item, credit.into_amount(), &self.shared.down_gate)
+            }
+            Err(reason) => Err((item, reason)),
+        }
+    }
+
+    /// Sends one frame. Resolves when the channel took it; [`flush`](Self::flush) tells when it has left.
+    ///
+    /// A payload of up to 4 KiB is copied, a larger one travels as it is.
+    ///
+    /// # Errors
+    ///
+    /// With the frame that was not sent: `ConnectionLost`; `Closed` after `finish` or `close`; `LimitExceeded` for a
+    /// frame above the limit.
+    ///
+    /// # Cancellation
+    ///
+    /// A dropped send sent nothing, and its place in the line is free.
+    #[inline]
+    pub async fn send(&self, frame: impl Into<Bytes>) -> Result<(), WriteError<Bytes>> {
+        let item = frame.into();
+        let bytes = item.len() + FRAME_OVERHEAD;
+        if let Err(reason) = self.check_size(item.len()) {
+            return Err(WriteError { item, reason });
+        }
+        let result = match self.send_now(item, bytes) {
+            Ok(result) => result,
+            Err(item) => self.send_later(item, bytes).await,
+        };
+        result.map_err(|(item, reason)| WriteError { item, reason })
+    }
+
+    /// Sends one frame whose payload is copied: the fastest way to send a small one.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), without the frame.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`send`](Self::send).
+    #[inline]
+    pub async fn send_slice(&self, frame: &[u8]) -> Result<(), StreamError> {
+        self.check_size(frame.len())?;
+        let bytes = frame.len() + FRAME_OVERHEAD;
+        let result = match self.send_now(frame, bytes) {
+            Ok(result) => result,
+            Err(frame) => self.send_later(frame, bytes).await,
+        };
+        result.map_err(|(_, reason)| reason)
+    }
+
+    /// Sends many frames, taking the lock once for every 64 KiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), with the frames of the refused batch; what the iterator had left is not taken from it.
+    ///
+    /// # Cancellation
+    ///
+    /// Batches that were taken before are sent, the one under way is not.
+    pub async fn send_all(
+        &self,
+        frames: impl IntoIterator<Item = Bytes>,
+    ) -> Result<(), WriteError<Frames>> {
+        let mut builder = FramesBuilder::new();
+        for frame in frames {
+            if let Err(reason) = self.check_size(frame.len()) {
+                self.send_batch(builder.take()).await?;
+                return Err(WriteError {
+                    item: Frames::single(frame),
+                    reason,
+                });
+            }
+            builder.push(frame);
+            if builder.wire_len() >= SEND_ALL_BATCH {
+                self.send_batch(builder.take()).await?;
+            }
+        }
+        self.send_batch(builder.take()).await
+    }
+
+    /// Sends a batch as it is: no frame of it is copied or looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), with the batch.
+    ///
+    /// # Cancellation
+    ///
+    /// A dropped send sent nothing.
+    pub async fn send_batch(&self, frames: Frames) -> Result<(), WriteError<Frames>> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        if let Err(reason) = self.check_size(frames.largest()) {
+            return Err(WriteError {
+                item: frames,
+                reason,
+            });
+        }
+        let bytes = frames.wire_len();
+        let result = match self.send_now(frames, bytes) {
+            Ok(result) => result,
+            Err(frames) => self.send_later(frames, bytes).await,
+        };
+        result.map_err(|(item, reason)| WriteError { item, reason })
+    }
+
+    /// Sends one frame if that needs no waiting.
+    ///
+    /// # Errors
+    ///
+    /// `Full` without credit, else `Closed` with the reason; both give the frame back.
+    pub fn try_send(&self, frame: impl Into<Bytes>) -> Result<(), TrySendError<Bytes>> {
+        let item = frame.into();
+        let bytes = item.len() + FRAME_OVERHEAD;
+        if let Err(reason) = self.check_size(item.len()) {
+            return Err(TrySendError::Closed(WriteError { item, reason }));
+        }
+        match self.send_now(item, bytes) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err((item, reason))) => Err(TrySendError::Closed(WriteError { item, reason })),
+            Err(item) => Err(match self.shared.down_gate.closed() {
+                Some(reason) => TrySendError::Closed(WriteError { item, reason }),
+                None => TrySendError::Full(item),
+            }),
+        }
+    }
+
+    /// Receives one frame; `None` when the peer ended its direction and all frames were taken.
+    ///
+    /// Several tasks may receive at once; each frame goes to one of them.
+    ///
+    /// # Errors
+    ///
+    /// `ConnectionLost`, `PeerMisbehaved`, `LimitExceeded` or `Compression` when no frame can come any more; frames that
+    /// came before are delivered first. `Closed` after [`close`](Self::close).
+    ///
+    /// # Cancellation
+    ///
+    /// A dropped receive took nothing.
+    #[inline]
+    pub async fn recv(&self) -> Result<Option<Bytes>, StreamError> {
+        if let Some(result) = self.shared.inbox.try_next() {
+            return result;
+        }
+        self.shared
+            .inbox
+            .wait(|| self.shared.inbox.try_next())
+            .await
+    }
+
+    /// Receives one frame if one is there.
+    ///
+    /// # Errors
+    ///
+    /// `Empty` when none is there yet; `Ended` or `Failed` when none will come.
+    pub fn try_recv(&self) -> Result<Bytes, TryRecvError> {
+        match self.shared.inbox.try_next() {
+            None => Err(TryRecvError::Empty),
+            Some(Ok(Some(frame))) => Ok(frame),
+            Some(Ok(None)) => Err(TryRecvError::Ended),
+            Some(Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// The one receiver of this channel, which takes frames without a lock, or whole batches.
+    ///
+    /// While it lives, [`recv`](Self::recv) on handles is refused.
+    ///
+    /// # Errors
+    ///
+    /// `ApiMisuse` when there is one already.
+    pub fn receiver(&self) -> Result<Receiver, StreamError> {
+        Receiver::new(self.clone())
+    }
+
+    /// Waits until [`recv`](Self::recv) would not wait, for at most `timeout`. With zero (the seed's default,
+    /// [`DEFAULT_POLL_TIMEOUT`](crate::limits::DEFAULT_POLL_TIMEOUT)) it only looks.
+    ///
+    /// True when a frame is there, or when the flow of frames has ended; false when the time is over.
+    ///
+    /// # Cancellation
+    ///
+    /// Only the waiting ends.
+    pub async fn poll(&self, timeout: Duration) -> bool {
+        let inbox = &self.shared.inbox;
+        let is_ready = || inbox.is_ready().then_some(());
+        if is_ready().is_some() || timeout.is_zero() {
+            return is_ready().is_some();
+        }
+        tokio::select! {
+            () = inbox.wait(is_ready) => true,
+            () = Runtime::sleep(&self.shared.arbiter, timeout) => false,
+        }
+    }
+
+    /// Resolves when every frame sent before has reached the kernel.
+    ///
+    /// # Errors
+    ///
+    /// When they never will.
+    ///
+    /// # Cancellation
+    ///
+    /// Only the waiting ends.
+    pub async fn flush(&self) -> Result<(), StreamError> {
+        let (flush, receiver) = Flush::new();
+        self.shared
+            .outbox
+            .control(Control::Flush(flush))
+            .map_err(|(_, error)| error)?;
+        receiver.await.unwrap_or_else(|_| Err(self.reason()))
+    }
+
+    /// Ends this end's direction behind the frames sent before; the peer may go on.
+    ///
+    /// # Errors
+    ///
+    /// When the channel is closed or lost.
+    pub fn finish(&self) -> Result<(), StreamError> {
+        self.shared.down_gate.close(StreamError::Closed);
+        self.shared
+            .outbox
+            .control(Control::Finish)
+            .map_err(|(_, error)| error)
+    }
+
+    /// Flushes what was accepted, ends this end's direction, reads on until the peer's end (for at most 5 s by
+    /// default, dropping what comes), and closes.
+    ///
+    /// Closing a closed channel is no error.
+    ///
+    /// # Errors
+    ///
+    /// When what was accepted did not all reach the kernel.
+    ///
+    /// # Cancellation
+    ///
+    /// The channel closes all the same.
+    pub async fn close(&self) -> Result<(), StreamError> {
+        let (answer, receiver) = oneshot::channel();
+        self.shared.down_gate.close(StreamError::Closed);
+        match self.shared.outbox.control(Control::Close(answer)) {
+            Ok(()) => receiver.await.unwrap_or(Ok(())),
+            Err((_, StreamError::Closed)) => Ok(()),
+            Err((_, error)) => Err(error),
+        }
+    }
+
+    /// Drops what is under way in both directions and resets the connection.
+    pub fn abort(&self) {
+        let error = ConnectionLostError::new(&self.shared.info.endpoint, LossReason::Aborted);
+        // An actor that is gone has nothing left to drop.
+        let _ = self.shared.outbox.control(Control::Abort);
+        self.shared.down_gate.close(error.clone().into());
+        self.shared.inbox.discard(Err(error.into()));
+    }
+
+    /// True when nothing can be sent any more: finished or closed on this end, or lost.
+    pub fn closed(&self) -> bool {
+        self.shared.down_gate.closed().is_some()
+    }
+
+    fn reason(&self) -> StreamError {
+        let gone =
+            || ConnectionLostError::new(&self.shared.info.endpoint, LossReason::ActorGone).into();
+        self.shared.down_gate.closed().unwrap_or_else(gone)
+    }
+
+    /// The endpoint in the form in which it was given.
+    pub fn endpoint(&self) -> &str {
+        &self.shared.info.endpoint
+    }
+
+    /// The address of this end, where the transport has one.
+    pub fn local_address(&self) -> Option<&Address> {
+        self.shared.info.local.as_ref()
+    }
+
+    /// The address of the peer, where the transport has one.
+    pub fn peer_address(&self) -> Option<&Address> {
+        self.shared.info.peer.as_ref()
+    }
+
+    /// The arbiter on which this channel's actors live: tasks that run there save the way between threads.
+    pub fn arbiter(&self) -> &actix_rt::ArbiterHandle {
+        &self.shared.arbiter
+    }
+
+    /// The actor at this end of the chain, for actors that would rather pass messages; `None` once it is gone, or while
+    /// it is being started on another thread.
+    pub fn address(&self) -> Option<Addr<Head>> {
+        self.shared.head.get()?.upgrade()
+    }
+
+    /// Takes credit for a [`Write`](crate::message::Write) of `bytes` to [`address`](Self::address), waiting in line.
+    ///
+    /// # Errors
+    ///
+    /// When the channel is closed or lost.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Gate::acquire`].
+    pub async fn reserve(&self, bytes: usize) -> Result<Credit, StreamError> {
+        self.shared.down_gate.acquire(bytes).await
+    }
+
+    /// Counts so far, and what is under way now.
+    pub fn stats(&self) -> ChannelStats {
+        self.shared.stats.snapshot(&self.shared.down_gate)
+    }
+
+    /// [`send`](Self::send) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// As `send`; `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn send_blocking(&self, frame: impl Into<Bytes>) -> Result<(), WriteError<Bytes>> {
+        let item = frame.into();
+        match runtime::block_on(self.send(item.clone())) {
+            Ok(result) => result,
+            Err(reason) => Err(WriteError { item, reason }),
+        }
+    }
+
+    /// [`recv`](Self::recv) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// As `recv`; `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn recv_blocking(&self) -> Result<Option<Bytes>, StreamError> {
+        runtime::block_on(self.recv())?
+    }
+
+    /// [`poll`](Self::poll) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn poll_blocking(&self, timeout: Duration) -> Result<bool, StreamError> {
+        runtime::block_on(self.poll(timeout))
+    }
+
+    /// [`flush`](Self::flush) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// As `flush`; `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn flush_blocking(&self) -> Result<(), StreamError> {
+        runtime::block_on(self.flush())?
+    }
+
+    /// [`close`](Self::close) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// As `close`; `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn close_blocking(&self) -> Result<(), StreamError> {
+        runtime::block_on(self.close())?
+    }
+}

@@ -1,0 +1,215 @@
+//! Listening sockets and what they accept.
+
+use std::{
+    fs, io,
+    net::IpAddr,
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::{ListenerConfig, census::Place};
+use crate::{
+    endpoint::{Endpoint, ListenAddress},
+    error::{ConnectError, ConnectFailure, StreamError},
+    limits::Limits,
+    stream::{Address, StreamHandle, tcp, unix},
+};
+
+/// A socket that listens.
+pub(super) enum Bound {
+    Tcp {
+        listener: TcpListener,
+        config: tcp::TcpConfig,
+    },
+    Unix {
+        listener: UnixListener,
+        file: SocketFile,
+        limits: Limits,
+    },
+}
+
+/// An accepted socket on its way to its arbiter.
+pub(super) enum Accepted {
+    Tcp {
+        socket: std::net::TcpStream,
+        config: tcp::TcpConfig,
+        peer: std::net::SocketAddr,
+    },
+    Unix {
+        socket: std::os::unix::net::UnixStream,
+        endpoint: Arc<str>,
+        limits: Limits,
+    },
+}
+
+impl Bound {
+    pub(super) async fn new(
+        endpoint: &Endpoint,
+        config: &ListenerConfig,
+    ) -> Result<Self, StreamError> {
+        let fail = |reason| StreamError::from(ConnectError::new(endpoint.text().clone(), reason));
+        match endpoint.listen_address()? {
+            ListenAddress::Tcp {
+                host,
+                port,
+                config: tcp_config,
+            } => {
+                let address = tokio::net::lookup_host((host, port))
+                    .await
+                    .map(|mut found| found.next());
+                let address = match address {
+                    Ok(Some(address)) => address,
+                    Ok(None) => return Err(fail(io::Error::from(io::ErrorKind::NotFound).into())),
+                    Err(error) => {
+                        return Err(fail(ConnectFailure::Resolve {
+                            host: host.into(),
+                            source: Arc::new(error),
+                        }));
+                    }
+                };
+                let listener =
+                    tcp::listen(address, config.backlog).map_err(|error| fail(error.into()))?;
+                Ok(Self::Tcp {
+                    listener,
+                    config: tcp_config.clone().limits(endpoint.limits_now()),
+                })
+            }
+            ListenAddress::Unix(path) => {
+                let (listener, file) =
+                    listen_unix(path, config).map_err(|error| fail(error.into()))?;
+                Ok(Self::Unix {
+                    listener,
+                    file,
+                    limits: endpoint.limits_now(),
+                })
+            }
+        }
+    }
+
+    pub(super) fn local(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp { listener, .. } => listener.local_addr().map(Address::Tcp),
+            Self::Unix { file, .. } => Ok(Address::Unix(file.path.clone())),
+        }
+    }
+
+    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        match self {
+            Self::Tcp { listener, config } => {
+                let (socket, peer) = ready!(listener.poll_accept(cx))?;
+                Poll::Ready(socket.into_std().map(|socket| Accepted::Tcp {
+                    socket,
+                    config: config.clone(),
+                    peer,
+                }))
+            }
+            Self::Unix {
+                listener,
+                file,
+                limits,
+            } => {
+                let (socket, _) = ready!(listener.poll_accept(cx))?;
+                let endpoint = file.endpoint.clone();
+                let limits = *limits;
+                Poll::Ready(socket.into_std().map(|socket| Accepted::Unix {
+                    socket,
+                    endpoint,
+                    limits,
+                }))
+            }
+        }
+    }
+}
+
+impl Accepted {
+    /// The address that counts against the limit for one address.
+    pub(super) fn peer_ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp { peer, .. } => Some(peer.ip()),
+            Self::Unix { .. } => None,
+        }
+    }
+
+    /// Makes a stream of it, on the current arbiter.
+    pub(super) fn start(self, place: Place) -> io::Result<StreamHandle> {
+        let stream = match self {
+            Self::Tcp {
+                socket,
+                config,
+                peer,
+            } => config.start(TcpStream::from_std(socket)?, format!("tcp://{peer}").into())?,
+            Self::Unix {
+                socket,
+                endpoint,
+                limits,
+            } => unix::start(UnixStream::from_std(socket)?, endpoint, limits),
+        };
+        stream.keep_until_gone(place);
+        Ok(stream)
+    }
+}
+
+/// A socket's file; removed with the listener, unless somebody else put another one there.
+pub(super) struct SocketFile {
+    path: PathBuf,
+    endpoint: Arc<str>,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::debug!(%error, path = %self.path.display(), "a socket's file stays behind");
+        }
+    }
+}
+
+fn listen_unix(path: &Path, config: &ListenerConfig) -> io::Result<(UnixListener, SocketFile)> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let address = SockAddr::unix(path)?;
+    match socket.bind(&address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            remove_stale(path)?;
+            socket.bind(&address)?;
+        }
+        result => result?,
+    }
+    // Nobody can connect before `listen`, so nobody gets in with the permissions that the umask gave.
+    fs::set_permissions(path, fs::Permissions::from_mode(config.unix_mode))?;
+    let inode = fs::symlink_metadata(path)?.ino();
+    socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
+    let listener = UnixListener::from_std(socket.into())?;
+    let endpoint = format!("unix:{}", path.display()).into();
+    Ok((
+        listener,
+        SocketFile {
+            path: path.to_owned(),
+            endpoint,
+            inode,
+        },
+    ))
+}
+
+/// Removes a socket's file that nobody listens on.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        let what = format!("{} exists and is not a socket", path.display());
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "somebody listens there",
+        )),
+    }
+}
