@@ -1,0 +1,536 @@
+//! Reading brine: whole values, and a [`Reader`] that pulls the parts of a message one by one.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use num_bigint::BigInt;
+
+use super::{BrineError, Limits, Str, Value, encode::check, tag};
+
+/// Strings up to this many bytes are copied out of the input, longer ones share its memory.
+///
+/// A shared string keeps the whole buffer behind the input alive, which is a read buffer of up to
+/// 256 KiB: an attribute name kept in a map must not cost that. A copy of this size costs about as
+/// much as the two atomic operations of sharing.
+const COPIED_UP_TO: usize = 256;
+
+/// Reads the value at the start of `input`; bytes after it are ignored, as Python does.
+///
+/// Byte strings and strings above 256 bytes share the memory of `input`, shorter ones are copies.
+///
+/// # Errors
+///
+/// Every [`BrineError`] but `TrailingBytes`.
+pub fn decode(input: &Bytes, limits: &Limits) -> Result<Value, BrineError> {
+    Reader::new(input, limits).value()
+}
+
+/// Reads the value at the start of `input` and says how many bytes it took.
+///
+/// # Errors
+///
+/// As for [`decode`].
+pub fn decode_prefix(input: &Bytes, limits: &Limits) -> Result<(Value, usize), BrineError> {
+    let mut reader = Reader::new(input, limits);
+    let value = reader.value()?;
+    Ok((value, reader.offset()))
+}
+
+/// Pulls values from an input one after the other.
+///
+/// A message has a known outline, so its reader asks for the header of each tuple and for typed
+/// items, and builds a [`Value`] only for what is one. After an error the position is undefined:
+/// drop the reader.
+///
+/// ```
+/// use bytes::Bytes;
+/// use rpyc::brine::{Limits, Reader};
+///
+/// let input = Bytes::from_static(b"\x12\x51\x57\x08\x0aa");
+/// let mut reader = Reader::new(&input, &Limits::DEFAULT);
+/// reader.tuple_of(3)?;
+/// assert_eq!(reader.int()?, 1);
+/// assert_eq!(reader.int()?, 7);
+/// assert_eq!(reader.str_ref()?, "a");
+/// reader.finish()?;
+/// # Ok::<(), rpyc::brine::BrineError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    input: &'a Bytes,
+    at: usize,
+    /// Items that the open tuples have claimed and that were not begun yet. Each takes a byte at
+    /// least, so what they claim together can never exceed the bytes left; without this, each
+    /// level of nesting could claim (and get memory for) all of the rest once more.
+    owed: usize,
+    items: usize,
+    depth: usize,
+    limits: Limits,
+}
+
+impl<'a> Reader<'a> {
+    /// Starts at the first byte of `input`.
+    pub fn new(input: &'a Bytes, limits: &Limits) -> Self {
+        Self {
+            input,
+            at: 0,
+            owed: 0,
+            items: 0,
+            depth: 0,
+            limits: *limits,
+        }
+    }
+
+    /// How many bytes were read.
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// What was not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        &self.input[self.at..]
+    }
+
+    /// Checks that nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// [`BrineError::TrailingBytes`] if something is. Python never checks.
+    pub fn finish(&self) -> Result<(), BrineError> {
+        match self.rest().len() {
+            0 => Ok(()),
+            left => Err(BrineError::TrailingBytes {
+                offset: self.at,
+                left,
+            }),
+        }
+    }
+
+    /// Reads the header of a tuple: that many values follow.
+    ///
+    /// # Errors
+    ///
+    /// A [`BrineError`] if there is no tuple, or one with more items than the limits allow or
+    /// than there are bytes left.
+    pub fn tuple_len(&mut self) -> Result<usize, BrineError> {
+        let (offset, tag) = self.begin("a tuple")?;
+        self.tuple_count(offset, tag)
+    }
+
+    /// Reads the header of a tuple that must have exactly `len` items.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reader::tuple_len`], and [`BrineError::ItemCount`] for another length.
+    pub fn tuple_of(&mut self, len: usize) -> Result<(), BrineError> {
+        let offset = self.at;
+        let got = self.tuple_len()?;
+        if got != len {
+            return Err(BrineError::ItemCount {
+                offset,
+                expected: len,
+                got,
+            });
+        }
+        Ok(())
+    }
+
+    /// Runs `read` one level deeper, so that a reader which follows nested tuples by recursion is
+    /// bound by [`Limits::depth`] as [`Reader::value`] is.
+    ///
+    /// # Errors
+    ///
+    /// [`BrineError::LimitExceeded`] if this is too deep; else what `read` returns.
+    pub fn nested<T, E: From<BrineError>>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        check("depth of nesting", self.limits.depth, self.depth + 1)?;
+        self.depth += 1;
+        let result = read(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// Reads an integer that fits 64 bits.
+    ///
+    /// # Errors
+    ///
+    /// A [`BrineError`] if there is none.
+    pub fn int(&mut self) -> Result<i64, BrineError> {
+        let (offset, tag) = self.begin("an integer")?;
+        match self.integer(offset, tag)? {
+            Value::Int(number) => Ok(number),
+            _ => Err(BrineError::IntegerTooLarge { offset }),
+        }
+    }
+
+    /// Reads a `bool`.
+    ///
+    /// # Errors
+    ///
+    /// A [`BrineError`] if there is none; an integer is none.
+    pub fn bool(&mut self) -> Result<bool, BrineError> {
+        match self.begin("a bool")? {
+            (_, tag::TRUE) => Ok(true),
+            (_, tag::FALSE) => Ok(false),
+            (offset, tag) => Err(unexpected(offset, "bool", tag)),
+        }
+    }
+
+    /// Reads a `str`.
+    ///
+    /// # Errors
+    ///
+    /// A [`BrineError`] if there is none.
+    pub fn str(&mut self) -> Result<Str, BrineError> {
+        let (offset, tag) = self.begin("a string")?;
+        self.text(offset, tag).map(|text| self.share_text(text))
+    }
+
+    /// Reads a `str` without taking it out of the input.
+    ///
+    /// # Errors
+    ///
+    /// A [`BrineError`] if there is none.
+    pub fn str_ref(&mut self) -> Result<&'a str, BrineError> {
+        let (offset, tag) = self.begin("a string")?;
+        self.text(offset, tag)
+    }
+
+    /// Reads a `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// A [`BrineError`] if there is none.
+    pub fn bytes(&mut self) -> Result<Bytes, BrineError> {
+        self.bytes_ref().map(|bytes| self.share(bytes))
+    }
+
+    /// Reads a `bytes` without taking it out of the input.
+    ///
+    /// # Errors
+    ///
+    /// A [`BrineError`] if there is none.
+    pub fn bytes_ref(&mut self) -> Result<&'a [u8], BrineError> {
+        let (offset, tag) = self.begin("a byte string")?;
+        self.byte_string(offset, tag)
+    }
+
+    /// Reads any value.
+    ///
+    /// # Errors
+    ///
+    /// Every [`BrineError`] but `TrailingBytes`.
+    pub fn value(&mut self) -> Result<Value, BrineError> {
+        let (offset, tag) = self.begin("a value")?;
+        Ok(match tag {
+            tag::NONE => Value::None,
+            tag::TRUE => Value::Bool(true),
+            tag::FALSE => Value::Bool(false),
+            tag::NOT_IMPLEMENTED => Value::NotImplemented,
+            tag::ELLIPSIS => Value::Ellipsis,
+            tag::SMALL_INT_FIRST..=tag::SMALL_INT_LAST | tag::INT_U8 | tag::INT_U32 => {
+                self.integer(offset, tag)?
+            }
+            tag::STR => {
+                let text = self.text(offset, tag)?;
+                Value::Str(self.share_text(text))
+            }
+            tag::EMPTY_BYTES | tag::BYTES_1..=tag::BYTES_U32 => {
+                let bytes = self.byte_string(offset, tag)?;
+                Value::Bytes(self.share(bytes))
+            }
+            tag::EMPTY_TUPLE | tag::TUPLE_1..=tag::TUPLE_U32 => {
+                Value::Tuple(self.tuple_items(offset, tag)?)
+            }
+            tag::FLOAT => Value::Float(self.double(offset)?),
+            tag::COMPLEX => Value::Complex {
+                re: self.double(offset)?,
+                im: self.double(offset)?,
+            },
+            tag::SLICE => {
+                let parts = self.iterable(offset)?;
+                let parts = <[Value; 3]>::try_from(parts).map_err(|parts| {
+                    let got = parts.len();
+                    BrineError::ItemCount {
+                        offset,
+                        expected: 3,
+                        got,
+                    }
+                })?;
+                Value::Slice(Box::new(parts))
+            }
+            tag::FROZEN_SET => Value::FrozenSet(self.members(offset)?),
+            tag => return Err(BrineError::UnknownTag { offset, tag }),
+        })
+    }
+
+    /// Starts a value: its offset and its tag.
+    fn begin(&mut self, what: &'static str) -> Result<(usize, u8), BrineError> {
+        let offset = self.at;
+        self.owed = self.owed.saturating_sub(1);
+        Ok((offset, self.byte(offset, what)?))
+    }
+
+    fn byte(&mut self, offset: usize, what: &'static str) -> Result<u8, BrineError> {
+        let Some(&byte) = self.input.get(self.at) else {
+            return Err(BrineError::Truncated {
+                offset,
+                what,
+                missing: 1,
+            });
+        };
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn take(
+        &mut self,
+        len: usize,
+        offset: usize,
+        what: &'static str,
+    ) -> Result<&'a [u8], BrineError> {
+        let rest = self.rest();
+        let Some(taken) = rest.get(..len) else {
+            return Err(BrineError::Truncated {
+                offset,
+                what,
+                missing: len - rest.len(),
+            });
+        };
+        self.at += len;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(
+        &mut self,
+        offset: usize,
+        what: &'static str,
+    ) -> Result<[u8; N], BrineError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N, offset, what)?);
+        Ok(array)
+    }
+
+    fn length(&mut self, offset: usize, what: &'static str) -> Result<usize, BrineError> {
+        let length = u32::from_be_bytes(self.array(offset, what)?);
+        // Where `usize` is smaller than this, the input is too short for it in any case.
+        Ok(usize::try_from(length).unwrap_or(usize::MAX))
+    }
+
+    fn double(&mut self, offset: usize) -> Result<f64, BrineError> {
+        self.array(offset, "a float").map(f64::from_be_bytes)
+    }
+
+    fn byte_string(&mut self, offset: usize, tag: u8) -> Result<&'a [u8], BrineError> {
+        const WHAT: &str = "a byte string";
+        let len = match tag {
+            tag::EMPTY_BYTES => 0,
+            tag::BYTES_1..=tag::BYTES_4 => usize::from(tag - tag::BYTES_1) + 1,
+            tag::BYTES_U8 => usize::from(self.byte(offset, WHAT)?),
+            tag::BYTES_U32 => self.length(offset, WHAT)?,
+            tag => return Err(unexpected(offset, "bytes", tag)),
+        };
+        self.take(len, offset, WHAT)
+    }
+
+    fn text(&mut self, offset: usize, tag: u8) -> Result<&'a str, BrineError> {
+        if tag != tag::STR {
+            return Err(unexpected(offset, "str", tag));
+        }
+        // The text stands in there as a complete value, tag and all.
+        let inner = self.byte(offset, "a string")?;
+        let bytes = self.byte_string(offset, inner)?;
+        str::from_utf8(bytes).map_err(|source| BrineError::InvalidUtf8 { offset, source })
+    }
+
+    /// See [`COPIED_UP_TO`].
+    fn share(&self, bytes: &'a [u8]) -> Bytes {
+        if bytes.len() <= COPIED_UP_TO {
+            Bytes::copy_from_slice(bytes)
+        } else {
+            self.input.slice_ref(bytes)
+        }
+    }
+
+    fn share_text(&self, text: &'a str) -> Str {
+        if text.len() <= COPIED_UP_TO {
+            Str::from(text)
+        } else {
+            // This checks long text twice, which costs little beside what produced it. The
+            // alternative is unsafe code.
+            Str::try_from(self.input.slice_ref(text.as_bytes())).unwrap_or_else(|_| text.into())
+        }
+    }
+
+    fn integer(&mut self, offset: usize, tag: u8) -> Result<Value, BrineError> {
+        const WHAT: &str = "an integer";
+        let len = match tag {
+            tag::SMALL_INT_FIRST..=tag::SMALL_INT_LAST => {
+                return Ok(Value::Int(i64::from(tag) - i64::from(tag::SMALL_INT_ZERO)));
+            }
+            tag::INT_U8 => usize::from(self.byte(offset, WHAT)?),
+            tag::INT_U32 => self.length(offset, WHAT)?,
+            tag => return Err(unexpected(offset, "int", tag)),
+        };
+        let text = self.take(len, offset, WHAT)?;
+        parse_integer(text, offset, &self.limits)
+    }
+
+    fn tuple_count(&mut self, offset: usize, tag: u8) -> Result<usize, BrineError> {
+        const WHAT: &str = "a tuple";
+        let count = match tag {
+            tag::EMPTY_TUPLE => 0,
+            tag::TUPLE_1..=tag::TUPLE_4 => usize::from(tag - tag::TUPLE_1) + 1,
+            tag::TUPLE_U8 => usize::from(self.byte(offset, WHAT)?),
+            tag::TUPLE_U32 => self.length(offset, WHAT)?,
+            tag => return Err(unexpected(offset, "tuple", tag)),
+        };
+        let free = self.rest().len().saturating_sub(self.owed);
+        if count > free {
+            return Err(BrineError::Truncated {
+                offset,
+                what: WHAT,
+                missing: count - free,
+            });
+        }
+        self.count_items(count)?;
+        self.owed += count;
+        Ok(count)
+    }
+
+    fn count_items(&mut self, count: usize) -> Result<(), BrineError> {
+        let items = self.items.saturating_add(count);
+        check("items in all", self.limits.items, items)?;
+        self.items = items;
+        Ok(())
+    }
+
+    fn tuple_items(&mut self, offset: usize, tag: u8) -> Result<Vec<Value>, BrineError> {
+        let count = self.tuple_count(offset, tag)?;
+        self.nested(|reader| {
+            let mut items = Vec::with_capacity(count);
+            for _ in 0..count {
+                items.push(reader.value()?);
+            }
+            Ok(items)
+        })
+    }
+
+    /// What a slice or a frozen set is made of. That is a tuple, but Python iterates over anything
+    /// that stands there: over bytes as integers, over text as strings of one character.
+    fn iterable(&mut self, offset: usize) -> Result<Vec<Value>, BrineError> {
+        match self.byte(offset, "a sequence")? {
+            tag @ (tag::EMPTY_BYTES | tag::BYTES_1..=tag::BYTES_U32) => {
+                let bytes = self.byte_string(offset, tag)?;
+                self.count_items(bytes.len())?;
+                let item = |byte: &u8| Value::Int(i64::from(*byte));
+                Ok(bytes.iter().map(item).collect())
+            }
+            tag::STR => {
+                let text = self.text(offset, tag::STR)?;
+                self.count_items(text.chars().count())?;
+                let item = |char: char| Value::Str(Str::from(&*char.encode_utf8(&mut [0; 4])));
+                Ok(text.chars().map(item).collect())
+            }
+            tag::FROZEN_SET => self.nested(|reader| reader.members(offset)),
+            tag => self.tuple_items(offset, tag),
+        }
+    }
+
+    /// The members of a frozen set, each once.
+    ///
+    /// Members are the same if their encodings are: no encoder writes one twice, and comparing
+    /// the values themselves could be made costly by nesting sets.
+    fn members(&mut self, offset: usize) -> Result<Vec<Value>, BrineError> {
+        let tag = match self.input.get(self.at) {
+            Some(&tag @ (tag::EMPTY_TUPLE | tag::TUPLE_1..=tag::TUPLE_U32)) => tag,
+            _ => {
+                let mut members = self.iterable(offset)?;
+                let mut seen = BTreeSet::new();
+                members.retain(|member| match member {
+                    Value::Int(number) => seen.insert(number.to_be_bytes().to_vec()),
+                    Value::Str(text) => seen.insert(text.as_bytes().to_vec()),
+                    _ => true,
+                });
+                return Ok(members);
+            }
+        };
+        self.at += 1;
+        let count = self.tuple_count(offset, tag)?;
+        self.nested(|reader| {
+            let mut members = Vec::with_capacity(count);
+            let mut seen = BTreeSet::new();
+            for _ in 0..count {
+                let start = reader.at;
+                let member = reader.value()?;
+                if seen.insert(&reader.input[start..reader.at]) {
+                    members.push(member);
+                }
+            }
+            Ok(members)
+        })
+    }
+}
+
+fn unexpected(offset: usize, expected: &'static str, tag: u8) -> BrineError {
+    match tag::name(tag) {
+        Some(got) => BrineError::Unexpected {
+            offset,
+            expected,
+            got,
+        },
+        None => BrineError::UnknownTag { offset, tag },
+    }
+}
+
+/// Reads decimal text as Python's `int()` reads bytes.
+fn parse_integer(text: &[u8], offset: usize, limits: &Limits) -> Result<Value, BrineError> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    // What encoders write, as far as it surely fits.
+    if (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) {
+        check("digits of an integer", limits.digits, digits.len())?;
+        let number = digits
+            .iter()
+            .fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
+        return Ok(Value::Int(if negative { -number } else { number }));
+    }
+    parse_odd_integer(text, limits).unwrap_or_else(|| Err(BrineError::InvalidInteger { offset }))
+}
+
+/// Long integers, and those with blanks around them, a plus sign, or single underscores between
+/// digits. `None` if Python refuses the text for its form.
+fn parse_odd_integer(text: &[u8], limits: &Limits) -> Option<Result<Value, BrineError>> {
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let start = text.iter().position(|byte| !blank(byte))?;
+    let end = text.iter().rposition(|byte| !blank(byte))?;
+    let text = &text[start..=end];
+    let (negative, text) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let mut digits = 0;
+    let mut last = b'_';
+    for &byte in text {
+        match byte {
+            b'0'..=b'9' => digits += 1,
+            b'_' if last != b'_' => {}
+            _ => return None,
+        }
+        last = byte;
+    }
+    if last == b'_' {
+        return None;
+    }
+    if let Err(error) = check("digits of an integer", limits.digits, digits) {
+        return Some(Err(error));
+    }
+    let digits: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'_').collect();
+    let number = BigInt::parse_bytes(&digits, 10)?;
+    Some(Ok(Value::from(if negative { -number } else { number })))
+}
