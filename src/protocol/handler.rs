@@ -74,9 +74,6 @@ impl Handler {
         Self::InstanceCheck,
     ];
 
-    /// The largest number of arguments any handler takes (`OLDSLICING`).
-    pub(super) const MOST_ARGUMENTS: usize = 6;
-
     /// The handler with this number, if there is one.
     #[must_use]
     pub fn from_number(number: i64) -> Option<Self> {
@@ -156,7 +153,6 @@ mod tests {
                 Some(handler)
             );
             assert!(handler.arity().0 <= handler.arity().1);
-            assert!(handler.arity().1 <= Handler::MOST_ARGUMENTS);
         }
         for stranger in [0, 21, -1, i64::MIN, i64::MAX] {
             assert_eq!(Handler::from_number(stranger), None);
