@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use num_bigint::BigInt;
 
-use super::{BrineError, Limits, Str, Value, encode::check, tag};
+use super::{BrineError, Limits, Str, Value, encode::check, integer, tag};
 
 /// Strings up to this many bytes are copied out of the input, longer ones share its memory.
 ///
@@ -375,7 +374,7 @@ impl<'a> Reader<'a> {
             tag => return Err(unexpected(offset, "int", tag)),
         };
         let text = self.take(len, offset, WHAT)?;
-        parse_integer(text, offset, &self.limits)
+        integer::parse(text, offset, &self.limits)
     }
 
     fn tuple_count(&mut self, offset: usize, tag: u8) -> Result<usize, BrineError> {
@@ -483,54 +482,4 @@ fn unexpected(offset: usize, expected: &'static str, tag: u8) -> BrineError {
         },
         None => BrineError::UnknownTag { offset, tag },
     }
-}
-
-/// Reads decimal text as Python's `int()` reads bytes.
-fn parse_integer(text: &[u8], offset: usize, limits: &Limits) -> Result<Value, BrineError> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    // What encoders write, as far as it surely fits.
-    if (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) {
-        check("digits of an integer", limits.digits, digits.len())?;
-        let number = digits
-            .iter()
-            .fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
-        return Ok(Value::Int(if negative { -number } else { number }));
-    }
-    parse_odd_integer(text, limits).unwrap_or_else(|| Err(BrineError::InvalidInteger { offset }))
-}
-
-/// Long integers, and those with blanks around them, a plus sign, or single underscores between
-/// digits. `None` if Python refuses the text for its form.
-fn parse_odd_integer(text: &[u8], limits: &Limits) -> Option<Result<Value, BrineError>> {
-    let blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
-    let start = text.iter().position(|byte| !blank(byte))?;
-    let end = text.iter().rposition(|byte| !blank(byte))?;
-    let text = &text[start..=end];
-    let (negative, text) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        rest => (false, rest),
-    };
-    let mut digits = 0;
-    let mut last = b'_';
-    for &byte in text {
-        match byte {
-            b'0'..=b'9' => digits += 1,
-            b'_' if last != b'_' => {}
-            _ => return None,
-        }
-        last = byte;
-    }
-    if last == b'_' {
-        return None;
-    }
-    if let Err(error) = check("digits of an integer", limits.digits, digits) {
-        return Some(Err(error));
-    }
-    let digits: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'_').collect();
-    let number = BigInt::parse_bytes(&digits, 10)?;
-    Some(Ok(Value::from(if negative { -number } else { number })))
 }

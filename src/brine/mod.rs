@@ -43,6 +43,7 @@ mod decode;
 mod display;
 mod encode;
 mod error;
+mod integer;
 mod limits;
 mod tag;
 mod text;
