@@ -406,3 +406,122 @@ impl fmt::Display for RemoteError {
 }
 
 impl std::error::Error for RemoteError {}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::brine::{Limits, decode};
+
+    fn wire(exception: &Exception) -> Value {
+        let mut out = BytesMut::new();
+        exception.encode(&mut out).unwrap();
+        decode(&out.freeze(), &Limits::DEFAULT).unwrap()
+    }
+
+    #[test]
+    fn text_is_what_python_prints() {
+        for (exception, text) in [
+            (Exception::value_error("bad luck"), "ValueError: bad luck"),
+            (Exception::value_error(""), "ValueError"),
+            (Exception::stop_iteration(), "StopIteration"),
+            (Exception::key_error("name".into()), "KeyError: 'name'"),
+            (Exception::key_error((1, "x").into()), "KeyError: (1, 'x')"),
+            (
+                Exception::builtin("ValueError", vec!["bad".into(), 1.into()]),
+                "ValueError: ('bad', 1)",
+            ),
+            (
+                Exception::new("calc", "Overflow", vec![5.into()]),
+                "calc.Overflow: 5",
+            ),
+            (
+                Exception::os_error(2, "nope", Some("/x".into())),
+                "FileNotFoundError: [Errno 2] nope: '/x'",
+            ),
+            (
+                Exception::os_error(999, "odd", None),
+                "OSError: [Errno 999] odd",
+            ),
+        ] {
+            assert_eq!(exception.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_sent_comes_back() {
+        let sent = Exception::os_error(13, "denied", Some("/etc/shadow".into()))
+            .attr("code", Value::Int(3))
+            .with_traceback("Traceback\n");
+        let received = RemoteError::decode(wire(&sent)).unwrap();
+        assert_eq!(received.exception(), &sent);
+        assert!(received.is_builtin("PermissionError"));
+        assert_eq!(received.find_attr("errno"), Some(&Value::Int(13)));
+        let stop = RemoteError::decode(wire(&Exception::stop_iteration())).unwrap();
+        assert_eq!(stop.into_exception(), Exception::stop_iteration());
+    }
+
+    #[test]
+    fn without_a_traceback_the_text_is_sent() {
+        let received = RemoteError::decode(wire(&Exception::value_error("bad"))).unwrap();
+        assert_eq!(received.traceback(), Some("ValueError: bad\n"));
+    }
+
+    #[test]
+    fn groups_are_never_sent_as_groups() {
+        for class in ["ExceptionGroup", "BaseExceptionGroup"] {
+            let group = Exception::builtin(class, vec!["two".into()]);
+            let received = RemoteError::decode(wire(&group)).unwrap();
+            assert!(received.is_builtin("Exception"), "{class}");
+        }
+    }
+
+    #[test]
+    fn versions_that_draw_a_warning_are_left_out() {
+        for (version, sent) in [
+            ("6.0.2", true),
+            ("6", true),
+            ("<version denied>", true),
+            ("5.3.1", false),
+            ("60.1", false),
+        ] {
+            let exception = Exception::value_error("x").attr(VERSION_ATTR, version.into());
+            let received = RemoteError::decode(wire(&exception)).unwrap();
+            assert_eq!(
+                received.find_attr(VERSION_ATTR).is_some(),
+                sent,
+                "{version}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_bodies_are_refused_or_read_as_old_strings() {
+        for body in [
+            Value::Int(2),
+            Value::from((1, 2, 3)),
+            Value::from((("a", "b"), 1, 2, 3)),
+            Value::from((("a", 1), (1,), (("a", 1),), "t")),
+            Value::from((("a", "b"), (1,), (("a",),), "t")),
+            Value::Bytes(Bytes::new()),
+        ] {
+            assert!(RemoteError::decode(body.clone()).is_err(), "{body}");
+        }
+        let old = RemoteError::decode("spam".into()).unwrap();
+        assert_eq!(old.to_string(), "spam");
+    }
+
+    #[test]
+    fn io_errors_keep_their_number() {
+        let missing = io::Error::from_raw_os_error(2);
+        let exception = Exception::from(&missing);
+        assert_eq!(exception.class(), "FileNotFoundError");
+        assert_eq!(
+            exception.to_string(),
+            "FileNotFoundError: [Errno 2] No such file or directory"
+        );
+        let other = Exception::from(&io::Error::other("odd"));
+        assert_eq!(other.to_string(), "OSError: odd");
+    }
+}

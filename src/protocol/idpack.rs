@@ -126,7 +126,9 @@ pub(super) struct RawIdPack<'a> {
 impl<'a> RawIdPack<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Fault> {
         let shape = |error| match error {
-            BrineError::Unexpected { .. } => Fault::Refused(Refusal::NotAReference),
+            BrineError::Unexpected { .. } | BrineError::ItemCount { .. } => {
+                Fault::Refused(Refusal::NotAReference)
+            }
             error => Fault::from(error),
         };
         let before = reader.rest();

@@ -14,6 +14,10 @@ fn boxed(label: i64, content: impl Into<Value>) -> Value {
     Value::from((label, content.into()))
 }
 
+fn empty() -> Value {
+    Value::Tuple(Vec::new())
+}
+
 fn bad_request(end: &mut End, body: impl Into<Value>) -> Exception {
     match end.handle_frame(frame(1, (7, body.into()))).unwrap() {
         Incoming::BadRequest { seq, exception } => {
@@ -65,21 +69,21 @@ fn what_cannot_be_understood_is_fatal() {
 fn a_request_that_makes_no_sense_is_answered() {
     let mut end = end();
     let mut raised = |body: Value| bad_request(&mut end, body).to_string();
-    let empty = || boxed(1, ());
+    let no_arguments = || boxed(1, empty());
     let no_such = Value::from(("x", 1, 2));
     for (body, expected) in [
         (
             Value::Int(5),
             "TypeError: a request is a pair of handler and arguments",
         ),
-        (Value::from((99, empty())), "KeyError: 99"),
-        (Value::from(("x", empty())), "KeyError: 'x'"),
+        (Value::from((99, no_arguments())), "KeyError: 99"),
+        (Value::from(("x", no_arguments())), "KeyError: 'x'"),
         (
             Value::from((3, 5)),
             "TypeError: a box is not a pair of label and value",
         ),
         (
-            Value::from((3, boxed(9, ()))),
+            Value::from((3, boxed(9, empty()))),
             "ValueError: invalid label 9",
         ),
         (
@@ -103,7 +107,13 @@ fn a_request_that_makes_no_sense_is_answered() {
             "TypeError: args must be a tuple, not int",
         ),
         (
-            Value::from((7, boxed(1, (1, (), ((b"f".as_slice().to_vec(), 1),))))),
+            Value::from((
+                7,
+                boxed(
+                    1,
+                    (1, empty(), ((Value::Bytes(Bytes::from_static(b"f")), 1),)),
+                ),
+            )),
             "TypeError: keywords must be pairs of string and value",
         ),
         (
@@ -347,7 +357,7 @@ fn close_is_sent_once_and_ends_requests() {
         one.close(out);
         one.close(out);
     });
-    assert_eq!(payload, frame(1, (0, (2, boxed(1, ())))));
+    assert_eq!(payload, frame(1, (0, (2, boxed(1, empty())))));
     assert!(matches!(end().handle_frame(payload), Ok(Incoming::Close)));
     let refused = one.request(&Ask::get_root(), 0, None, &mut BytesMut::new());
     assert_eq!(refused, Err(SendError::Closed));
