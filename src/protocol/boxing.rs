@@ -186,6 +186,12 @@ impl<T: Export> Unpacker<'_, T> {
         reader: &mut Reader<'_>,
         label: i64,
     ) -> Result<Item<T>, Fault> {
+        if label == LABEL_LOCAL_REF
+            && let Some((wire, object)) = self.exports.recent()
+            && reader.skip_if(wire)
+        {
+            return Ok(Item::Ours(object.clone()));
+        }
         let raw = RawIdPack::read(reader)?;
         if label == LABEL_LOCAL_REF {
             return Ok(Item::Ours(self.exports.find_raw(&raw)?.clone()));
@@ -221,6 +227,11 @@ impl<T: Export> Unpacker<'_, T> {
 
 /// Reads the header of a box and its label; the value follows.
 pub(super) fn label(reader: &mut Reader<'_>) -> Result<i64, Fault> {
+    match reader.pair_of_small() {
+        Some(label @ LABEL_VALUE..=LABEL_REMOTE_REF) => return Ok(label),
+        Some(other) => return Err(Refusal::InvalidLabel(Value::Int(other)).into()),
+        None => {}
+    }
     match reader.tuple_len() {
         Ok(2) => {}
         Ok(_) | Err(BrineError::Unexpected { .. }) => return Err(Refusal::NotABox.into()),

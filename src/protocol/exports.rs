@@ -31,6 +31,8 @@ pub(super) struct Exports<T> {
     ids: HashMap<usize, i64, BuildHasherDefault<IdHasher>>,
     /// Never used twice: an id that comes back late must not name another object.
     next: i64,
+    /// What the peer named last, and is likely to name next: most connections call one object.
+    recent: i64,
     limit: usize,
 }
 
@@ -56,6 +58,7 @@ impl<T: Export> Exports<T> {
             objects: HashMap::default(),
             ids: HashMap::default(),
             next: 1,
+            recent: 0,
             limit,
         }
     }
@@ -96,12 +99,19 @@ impl<T: Export> Exports<T> {
         (entry.id == *id).then_some(&entry.object)
     }
 
+    /// The object that was named last and its triple in brine.
+    pub(super) fn recent(&self) -> Option<(&[u8], &T)> {
+        let entry = self.objects.get(&self.recent)?;
+        Some((entry.id.wire(), &entry.object))
+    }
+
     /// [`find`](Self::find) without building an [`IdPack`] for what is found.
-    pub(super) fn find_raw(&self, raw: &RawIdPack<'_>) -> Result<&T, Refusal> {
+    pub(super) fn find_raw(&mut self, raw: &RawIdPack<'_>) -> Result<&T, Refusal> {
         if let Value::Int(instance) = raw.instance_id
             && let Some(entry) = self.objects.get(&instance)
             && (entry.id.wire() == raw.wire || entry.id == raw.to_id_pack()?)
         {
+            self.recent = instance;
             return Ok(&entry.object);
         }
         Err(Refusal::UnknownReference(raw.to_id_pack()?))

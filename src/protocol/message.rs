@@ -10,11 +10,12 @@
 //!
 //! Bytes after the pair are ignored, as Python does. RPyC before 6.0 put the kind inside the brine: `(kind, seq, body)`, so that
 //! its first byte is `12`, the tag of a tuple of three. That dialect is recognised here and not spoken yet; where it will be,
-//! [`Kind::take_from`] and [`begin`] are the two places to teach.
+//! [`Kind::take_from`], [`begin_request`] and [`begin_answer`] are the places to teach.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::pack::PAIR;
+use super::Handler;
+use super::pack::{PAIR, small};
 use crate::brine::{self, BrineError, Value};
 
 /// The peer sent something after which it cannot be understood any more: the connection must end.
@@ -104,10 +105,11 @@ impl std::fmt::Display for Seq {
     }
 }
 
-/// Appends what stands before the body of a request of ours.
-pub(super) fn begin_request(out: &mut BytesMut, seq: u64) {
+/// Appends what stands before the boxed arguments of a request of ours.
+pub(super) fn begin_request(out: &mut BytesMut, seq: u64, handler: Handler) {
     out.put_slice(&[Kind::Request as u8, PAIR]);
     brine::put_uint(out, seq);
+    out.put_slice(&[PAIR, small(i64::from(handler.number()))]);
 }
 
 /// Appends what stands before the body of an answer.

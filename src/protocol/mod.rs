@@ -20,6 +20,45 @@
 //! A host sends the DELs directly behind its next request, in the same write, or alone when nothing else is to be sent for a while.
 //! *Before* a request, the answer to the DEL would be a small packet in front of the one that is waited for, which stock Python's Nagle
 //! algorithm holds back for 40 ms.
+//!
+//! # Example
+//!
+//! A call from one end to the other, without a network:
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use rpyc::{brine::Value, protocol::{Ask, Export, Incoming, Item, Limits, Ours, Protocol, Request}};
+//!
+//! #[derive(Clone)]
+//! struct Root;
+//!
+//! impl Export for Root {
+//!     fn identity(&self) -> usize { 1 }
+//!     fn class_name(&self) -> &str { "builtins.object" }
+//!     fn class_id(&self) -> i64 { 1 }
+//! }
+//!
+//! let mut client = Protocol::<&str, Root>::new(Limits::default());
+//! let mut server = Protocol::<&str, Root>::new(Limits::default());
+//! let mut out = BytesMut::new();
+//!
+//! client.request(&Ask::get_root(), "waiter", None, &mut out)?;
+//! let Incoming::Request { seq, .. } = server.handle_frame(out.split().freeze())? else { panic!() };
+//! server.reply(&seq, &Ours(&Root), &mut out)?;
+//! let Incoming::Answer { result, .. } = client.handle_frame(out.split().freeze())? else { panic!() };
+//! let Ok(Item::Theirs(root)) = result else { panic!() };
+//!
+//! client.request(&Ask::call_attr(&root, "add", (1, 2), ()), "waiter", None, &mut out)?;
+//! let Incoming::Request { seq, request } = server.handle_frame(out.split().freeze())? else { panic!() };
+//! assert!(matches!(request, Request::CallAttr { name, args, .. } if name == "add" && args.len() == 2));
+//! server.reply(&seq, &3, &mut out)?;
+//! let Incoming::Answer { result, .. } = client.handle_frame(out.split().freeze())? else { panic!() };
+//! assert!(matches!(result, Ok(Item::Value(Value::Int(3)))));
+//!
+//! client.release(&root, 1);
+//! assert!(client.poll_release(&mut out));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod ask;
 mod boxing;
@@ -188,9 +227,7 @@ impl<W, T: Export> Protocol<W, T> {
             return Err(SendError::TooManyPending { limit });
         }
         let start = out.len();
-        message::begin_request(out, self.pending.next_seq());
-        out.put_slice(&[pack::PAIR]);
-        brine::put_int(out, i64::from(ask.handler().number()));
+        message::begin_request(out, self.pending.next_seq(), ask.handler());
         self.finish_box(start, ask.args(), out)?;
         Ok(self.pending.push(Some(waiter), deadline))
     }
@@ -274,9 +311,7 @@ impl<W, T: Export> Protocol<W, T> {
             return;
         }
         self.closed = true;
-        message::begin_request(out, self.pending.next_seq());
-        out.put_slice(&[pack::PAIR]);
-        brine::put_int(out, i64::from(Handler::Close.number()));
+        message::begin_request(out, self.pending.next_seq(), Handler::Close);
         // An empty tuple by value, (1, ()).
         out.put_slice(&[pack::PAIR, 0x51, 0x02]);
         self.pending.push(None, None);
@@ -435,9 +470,7 @@ impl<W, T: Export> Protocol<W, T> {
         let Some((id, count)) = self.imports.next_due() else {
             return false;
         };
-        message::begin_request(out, self.pending.next_seq());
-        out.put_slice(&[pack::PAIR]);
-        brine::put_int(out, i64::from(Handler::Del.number()));
+        message::begin_request(out, self.pending.next_seq(), Handler::Del);
         // (2, ((3, id), (1, count)))
         out.put_slice(&[pack::PAIR, 0x52, pack::PAIR, pack::PAIR, 0x53]);
         out.put_slice(id.wire());

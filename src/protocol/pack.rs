@@ -134,8 +134,8 @@ impl<T> Packer<'_, T> {
 /// Tag of a brine tuple of two.
 pub(super) const PAIR: u8 = 0x11;
 
-/// A small integer in brine.
-const fn small(number: i64) -> u8 {
+/// An integer of −48 to 159 in brine.
+pub(super) const fn small(number: i64) -> u8 {
     0x50 + number as u8
 }
 

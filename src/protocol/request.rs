@@ -154,16 +154,10 @@ pub(super) fn decode<T: Export>(
     unpacker: &mut Unpacker<'_, T>,
     reader: &mut Reader<'_>,
 ) -> Result<Option<Request<T>>, Fault> {
-    match reader.tuple_len() {
-        Ok(2) => {}
-        Ok(_) | Err(BrineError::Unexpected { .. }) => {
-            return Err(
-                Exception::type_error("a request is a pair of handler and arguments").into(),
-            );
-        }
-        Err(error) => return Err(error.into()),
-    }
-    let number = reader.value()?;
+    let number = match reader.pair_of_small() {
+        Some(number) => Value::Int(number),
+        None => odd_number(reader)?,
+    };
     let handler = number.as_int().and_then(Handler::from_number);
     if handler == Some(Handler::Close) {
         return Ok(None);
@@ -185,6 +179,17 @@ pub(super) fn decode<T: Export>(
         while arguments.left > 0 && arguments.item().is_ok() {}
     }
     decoded.map(Some)
+}
+
+/// Reads the handler of a request that is no handler.
+fn odd_number(reader: &mut Reader<'_>) -> Result<Value, Fault> {
+    match reader.tuple_len() {
+        Ok(2) => Ok(reader.value()?),
+        Ok(_) | Err(BrineError::Unexpected { .. }) => {
+            Err(Exception::type_error("a request is a pair of handler and arguments").into())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The arguments of a request, to be taken from first to last.
