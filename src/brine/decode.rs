@@ -134,6 +134,41 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Reads the header of a pair and its first item in one step, if that is an integer of one byte.
+    ///
+    /// Every box of a message begins like this. `None` means that nothing was read and that the parts must be read one by
+    /// one, which also finds what is wrong with them.
+    #[inline]
+    pub(crate) fn pair_of_small(&mut self) -> Option<i64> {
+        const PAIR: u8 = tag::TUPLE_1 + 1;
+        let owed = self.owed.saturating_sub(1);
+        let items = self.items.saturating_add(2);
+        let &[PAIR, first, ref rest @ ..] = self.rest() else {
+            return None;
+        };
+        if !(tag::SMALL_INT_FIRST..=tag::SMALL_INT_LAST).contains(&first)
+            || rest.len() <= owed
+            || items > self.limits.items
+        {
+            return None;
+        }
+        self.at += 2;
+        self.owed = owed + 1;
+        self.items = items;
+        Some(i64::from(first) - i64::from(tag::SMALL_INT_ZERO))
+    }
+
+    /// Passes over a value if its encoding is exactly this. Brine delimits itself, so the bytes decide.
+    #[inline]
+    pub(crate) fn skip_if(&mut self, encoded: &[u8]) -> bool {
+        let same = self.rest().starts_with(encoded);
+        if same {
+            self.at += encoded.len();
+            self.owed = self.owed.saturating_sub(1);
+        }
+        same
+    }
+
     /// Runs `read` one level deeper, so that a reader which follows nested tuples by recursion is
     /// bound by [`Limits::depth`] as [`Reader::value`] is.
     ///

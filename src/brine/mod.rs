@@ -45,10 +45,12 @@ mod encode;
 mod error;
 mod integer;
 mod limits;
+mod serde;
 mod tag;
 mod text;
 mod value;
 
+pub use self::serde::{SerdeError, from_value, to_value};
 pub use convert::{ByteBuf, ConvertError, FromArgs, FromValue, IntoArgs, Path};
 pub use decode::{Reader, decode, decode_prefix};
 pub use encode::{
