@@ -4,20 +4,29 @@ use num_bigint::BigInt;
 
 use super::{BrineError, Limits, Value, encode::check};
 
-/// Reads decimal text as Python's `int()` reads bytes.
-pub(super) fn parse(text: &[u8], offset: usize, limits: &Limits) -> Result<Value, BrineError> {
+/// Reads what encoders write, as far as it surely fits 64 bits; `None` asks for [`parse`].
+#[inline]
+pub(super) fn parse_short(text: &[u8], limits: &Limits) -> Option<i64> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
     };
-    // What encoders write, as far as it surely fits.
-    if (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) {
-        check("digits of an integer", limits.digits, digits.len())?;
-        let number = digits
-            .iter()
-            .fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
-        return Ok(Value::Int(if negative { -number } else { number }));
+    if !(1..=limits.digits.min(18)).contains(&digits.len()) {
+        return None;
     }
+    let mut number = 0;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + i64::from(digit);
+    }
+    Some(if negative { -number } else { number })
+}
+
+/// Reads decimal text as Python's `int()` reads bytes.
+pub(super) fn parse(text: &[u8], offset: usize, limits: &Limits) -> Result<Value, BrineError> {
     parse_odd(text, limits).unwrap_or_else(|| Err(BrineError::InvalidInteger { offset }))
 }
 
