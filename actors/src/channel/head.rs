@@ -142,6 +142,7 @@ impl Head {
                 self.below.abort();
                 self.fail(self.lost(LossReason::Aborted));
             }
+            Control::Subscribe(subscription) => self.subscribe(subscription),
             Control::HandlesGone => self.handles_gone = true,
         }
     }
@@ -272,7 +273,8 @@ impl Drop for Head {
             match control {
                 Control::Flush(flush) => flush.answer(Err(error.clone())),
                 Control::Close(answer) => drop(answer.send(Err(error.clone()))),
-                Control::Finish | Control::Abort | Control::HandlesGone => {}
+                Control::Finish | Control::Abort | Control::Subscribe(_) | Control::HandlesGone => {
+                }
             }
         }
     }
@@ -331,6 +333,28 @@ impl Handler<Read<Frames>> for Head {
 }
 
 impl Head {
+    fn subscribe(&mut self, Subscribe { frames, events }: Subscribe) {
+        if let Some(events) = events {
+            if self.ended
+                && let Some(watcher) = events.upgrade()
+            {
+                // What the newcomer missed; one that is gone misses nothing.
+                let _ = watcher.try_send(ConnectionEvent::Ended {
+                    endpoint: self.shared.info.endpoint.clone(),
+                });
+            }
+            self.watchers.push(events);
+        }
+        if let Some(frames) = frames {
+            self.subscriber = Some(frames);
+            while self.subscriber.is_some()
+                && let Some(Ok(Some(waiting))) = self.shared.inbox.try_next_batch()
+            {
+                self.deliver(waiting);
+            }
+        }
+    }
+
     /// Gives a batch to the subscriber, or to the inbox.
     fn deliver(&mut self, message: Read<Frames>) {
         let Some(subscriber) = &self.subscriber else {
@@ -392,18 +416,7 @@ impl Handler<Subscribe> for Head {
     type Result = ();
 
     fn handle(&mut self, message: Subscribe, _: &mut Context<Self>) {
-        if let Some(events) = message.events {
-            self.watchers.push(events);
-        }
-        if let Some(frames) = message.frames {
-            self.subscriber = Some(frames);
-            while let Some(Ok(Some(waiting))) = self.shared.inbox.try_next_batch() {
-                self.deliver(waiting);
-                if self.subscriber.is_none() {
-                    break;
-                }
-            }
-        }
+        self.subscribe(message);
     }
 }
 

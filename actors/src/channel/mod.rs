@@ -17,7 +17,7 @@ use std::{
 };
 
 use actix::{Actor, Addr, WeakAddr};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
 pub use head::{Close, Head, Subscribe};
@@ -37,7 +37,7 @@ use crate::{
     message::Flush,
     runtime::{self, Runtime},
     stream::{Address, StreamHandle, StreamInfo},
-    unit::{FRAME_OVERHEAD, Frames, FramesBuilder},
+    unit::{COPY_LIMIT, FRAME_OVERHEAD, Frames, FramesBuilder},
 };
 
 /// Bytes that [`Channel::send_all`] gathers before it takes the lock.
@@ -172,7 +172,7 @@ impl Channel {
         &self,
         item: A,
         bytes: usize,
-    ) -> Result<Result<(), (A, StreamError)>, A> {
+    ) -> Result<Result<u64, (A, StreamError)>, A> {
         let gate = &self.shared.down_gate;
         if !gate.try_take(bytes) {
             return Err(item);
@@ -180,7 +180,7 @@ impl Channel {
         Ok(self.shared.outbox.push(item, bytes.min(gate.cap()), gate))
     }
 
-    async fn send_later<A: Append>(&self, item: A, bytes: usize) -> Result<(), (A, StreamError)> {
+    async fn send_later<A: Append>(&self, item: A, bytes: usize) -> Result<u64, (A, StreamError)> {
         match self.shared.down_gate.acquire(bytes).await {
             Ok(credit) => {
                 self.shared
@@ -214,7 +214,9 @@ impl Channel {
             Ok(result) => result,
             Err(item) => self.send_later(item, bytes).await,
         };
-        result.map_err(|(item, reason)| WriteError { item, reason })
+        result
+            .map(drop)
+            .map_err(|(item, reason)| WriteError { item, reason })
     }
 
     /// Sends one frame whose payload is copied: the fastest way to send a small one.
@@ -234,7 +236,7 @@ impl Channel {
             Ok(result) => result,
             Err(frame) => self.send_later(frame, bytes).await,
         };
-        result.map_err(|(_, reason)| reason)
+        result.map(drop).map_err(|(_, reason)| reason)
     }
 
     /// Sends many frames, taking the lock once for every 64 KiB.
@@ -291,7 +293,9 @@ impl Channel {
             Ok(result) => result,
             Err(frames) => self.send_later(frames, bytes).await,
         };
-        result.map_err(|(item, reason)| WriteError { item, reason })
+        result
+            .map(drop)
+            .map_err(|(item, reason)| WriteError { item, reason })
     }
 
     /// Sends one frame if that needs no waiting.
@@ -306,7 +310,7 @@ impl Channel {
             return Err(TrySendError::Closed(WriteError { item, reason }));
         }
         match self.send_now(item, bytes) {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(_)) => Ok(()),
             Ok(Err((item, reason))) => Err(TrySendError::Closed(WriteError { item, reason })),
             Err(item) => Err(match self.shared.down_gate.closed() {
                 Some(reason) => TrySendError::Closed(WriteError { item, reason }),
@@ -379,7 +383,7 @@ impl Channel {
         }
         tokio::select! {
             () = inbox.wait(is_ready) => true,
-            () = Runtime::sleep(&self.shared.arbiter, timeout) => false,
+            () = Runtime::sleep_on(&self.shared.arbiter, timeout) => false,
         }
     }
 
@@ -482,7 +486,8 @@ impl Channel {
         self.shared.head.get()?.upgrade()
     }
 
-    /// Takes credit for a [`Write`](crate::message::Write) of `bytes` to [`address`](Self::address), waiting in line.
+    /// Takes credit, waiting in line: for a [`Write`](crate::message::Write) to [`address`](Self::address), or
+    /// for [`post`](Self::post).
     ///
     /// # Errors
     ///
@@ -493,6 +498,70 @@ impl Channel {
     /// As [`Gate::acquire`].
     pub async fn reserve(&self, bytes: usize) -> Result<Credit, StreamError> {
         self.shared.down_gate.acquire(bytes).await
+    }
+
+    /// Takes credit if that needs no waiting.
+    pub fn try_reserve(&self, bytes: usize) -> Option<Credit> {
+        self.shared.down_gate.try_acquire(bytes)
+    }
+
+    /// Credit that nobody was asked for, for what must not wait, such as the answer to a peer that waits for it.
+    pub fn overdraw(&self, bytes: usize) -> Credit {
+        self.shared.down_gate.charge(bytes)
+    }
+
+    /// Sends all of `payload` as one frame, with credit that was reserved before. Never waits, so that it can be called
+    /// under a lock; the credit is re-weighed to what the frame takes.
+    ///
+    /// Returns the frame's number, for [`has_left`](Self::has_left).
+    ///
+    /// # Errors
+    ///
+    /// When the channel is closed or lost, or the frame is above the limit. The payload is then left as it was.
+    pub fn post(&self, payload: &mut BytesMut, mut credit: Credit) -> Result<u64, StreamError> {
+        self.check_size(payload.len())?;
+        let gate = &self.shared.down_gate;
+        credit.set((payload.len() + FRAME_OVERHEAD).min(gate.cap()));
+        let owed = credit.into_amount();
+        if payload.len() <= COPY_LIMIT {
+            let number = self
+                .shared
+                .outbox
+                .push(&payload[..], owed, gate)
+                .map_err(|(_, error)| error)?;
+            payload.clear();
+            return Ok(number);
+        }
+        let frame = payload.split().freeze();
+        self.shared
+            .outbox
+            .push(frame, owed, gate)
+            .map_err(|(frame, error)| {
+                *payload = frame.into();
+                error
+            })
+    }
+
+    /// Frames accepted so far, which is the number of the last one.
+    pub fn accepted(&self) -> u64 {
+        self.shared.outbox.appended()
+    }
+
+    /// True when the frame with this number left the outbox: from then on the peer may see it.
+    pub fn has_left(&self, number: u64) -> bool {
+        self.shared.outbox.has_taken(number)
+    }
+
+    /// Sends all frames and facts to actors from now on, beginning with the frames that wait in the inbox.
+    ///
+    /// # Errors
+    ///
+    /// When the channel is closed or lost.
+    pub fn subscribe(&self, subscription: Subscribe) -> Result<(), StreamError> {
+        self.shared
+            .outbox
+            .control(Control::Subscribe(subscription))
+            .map_err(|(_, error)| error)
     }
 
     /// Counts so far, and what is under way now.

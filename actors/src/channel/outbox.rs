@@ -5,6 +5,7 @@
 
 use std::task::{Context, Waker};
 
+use super::head::Subscribe;
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
@@ -27,6 +28,7 @@ pub(super) enum Control {
     Finish,
     Close(oneshot::Sender<Result<(), StreamError>>),
     Abort,
+    Subscribe(Subscribe),
     /// The last handle is gone.
     HandlesGone,
 }
@@ -47,6 +49,9 @@ struct State {
     /// The actor was woken and did not come yet.
     notified: bool,
     closed: Option<StreamError>,
+    /// Frames appended so far, and frames that the actor took.
+    appended: u64,
+    taken: u64,
 }
 
 /// What the actor takes.
@@ -60,6 +65,10 @@ pub(super) struct Taken {
 pub(super) trait Append {
     /// Bytes it takes in the outbox's block.
     fn room(&self) -> usize;
+    /// Frames it is.
+    fn count(&self) -> usize {
+        1
+    }
     fn append(self, builder: &mut FramesBuilder);
 }
 
@@ -92,13 +101,17 @@ impl Append for Frames {
         0
     }
 
+    fn count(&self) -> usize {
+        self.len()
+    }
+
     fn append(self, builder: &mut FramesBuilder) {
         builder.append(self);
     }
 }
 
 impl Outbox {
-    /// Appends something for which `owed` bytes of credit were taken from `gate`.
+    /// Appends something for which `owed` bytes of credit were taken from `gate`. Gives the number of its last frame.
     ///
     /// # Errors
     ///
@@ -109,7 +122,7 @@ impl Outbox {
         item: A,
         owed: usize,
         gate: &Gate,
-    ) -> Result<(), (A, StreamError)> {
+    ) -> Result<u64, (A, StreamError)> {
         let mut state = self.state.lock();
         if let Some(error) = &state.closed {
             let error = error.clone();
@@ -121,10 +134,12 @@ impl Outbox {
         if state.builder.room() < room {
             state.owed += state.new_block(room, gate);
         }
+        state.appended += item.count() as u64;
+        let number = state.appended;
         item.append(&mut state.builder);
         state.owed += owed;
         wake_actor(state);
-        Ok(())
+        Ok(number)
     }
 
     /// Asks the actor for something.
@@ -156,7 +171,18 @@ impl Outbox {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
+        state.taken = state.appended;
         state.take()
+    }
+
+    /// The number of the last frame.
+    pub(super) fn appended(&self) -> u64 {
+        self.state.lock().appended
+    }
+
+    /// True when the actor took the frame with this number.
+    pub(super) fn has_taken(&self, number: u64) -> bool {
+        number <= self.state.lock().taken
     }
 
     /// Takes what nobody will send any more.
