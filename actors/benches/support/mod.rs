@@ -1,0 +1,9 @@
+//! What the benchmark is made of.
+
+pub(crate) mod cell;
+pub(crate) mod framed;
+pub(crate) mod options;
+pub(crate) mod ours;
+pub(crate) mod rounds;
+pub(crate) mod table;
+pub(crate) mod thread;
