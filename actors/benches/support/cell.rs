@@ -67,6 +67,10 @@ impl Meter {
         self.frames += 1;
     }
 
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames
+    }
+
     pub(crate) fn stop(self) -> Outcome {
         let began = self.began.expect("a cell is long enough for one frame");
         Outcome::Flow {

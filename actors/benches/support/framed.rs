@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
@@ -82,13 +82,46 @@ pub(crate) fn one_way(time: Duration, tuning: Tuning, size: usize) -> Outcome {
     })
 }
 
+/// When an end that answers, or asks many questions at once, flushes.
+#[derive(Clone, Copy)]
+pub(crate) enum Flushing {
+    /// After each frame: `send`, as most programs do.
+    Each,
+    /// When no further frame has arrived yet: `feed`, and a flush before it waits.
+    WhenIdle,
+}
+
+impl Flushing {
+    async fn send(self, wire: &mut Wire, frame: Bytes) {
+        match self {
+            Self::Each => wire.send(frame).await,
+            Self::WhenIdle => wire.feed(frame).await,
+        }
+        .expect("the peer reads");
+    }
+
+    async fn next(self, wire: &mut Wire) -> Option<BytesMut> {
+        let next = match self {
+            Self::Each => wire.next().await,
+            Self::WhenIdle => match wire.next().now_or_never() {
+                Some(next) => next,
+                None => {
+                    let flushed = SinkExt::<Bytes>::flush(wire).await;
+                    flushed.expect("the peer reads");
+                    wire.next().await
+                }
+            },
+        };
+        next.map(|frame| frame.expect("no loss"))
+    }
+}
+
 /// Answers each frame with itself.
-fn echo(socket: Socket, tuning: Tuning) {
+fn echo(socket: Socket, tuning: Tuning, flushing: Flushing) {
     thread::spawn(move || async move {
         let mut wire = tuning.wrap(socket);
-        while let Some(frame) = wire.next().await {
-            let frame = frame.expect("no loss").freeze();
-            wire.send(frame).await.expect("the peer reads");
+        while let Some(frame) = flushing.next(&mut wire).await {
+            flushing.send(&mut wire, frame.freeze()).await;
         }
     });
 }
@@ -98,7 +131,7 @@ pub(crate) fn ping_pong(time: Duration, tuning: Tuning, size: usize) -> Outcome 
     let (near, far) = sockets();
     let question = Bytes::from(vec![b'x'; size]);
     cell::run(time, |stop, reports| {
-        echo(far, tuning);
+        echo(far, tuning, Flushing::Each);
         thread::spawn(move || async move {
             let mut wire = tuning.wrap(near);
             let mut asked = 0;
@@ -116,6 +149,29 @@ pub(crate) fn ping_pong(time: Duration, tuning: Tuning, size: usize) -> Outcome 
             }
             let _ = reports.sent.send(asked);
             let _ = reports.outcome.send(watch.stop());
+        });
+    })
+}
+
+/// `window` questions under way at all times, asked by one task.
+pub(crate) fn in_flight(time: Duration, flushing: Flushing, window: u64, size: usize) -> Outcome {
+    let (near, far) = sockets();
+    let question = Bytes::from(vec![b'x'; size]);
+    cell::run(time, |stop, reports| {
+        echo(far, Tuning::Default, flushing);
+        thread::spawn(move || async move {
+            let mut wire = Tuning::Default.wrap(near);
+            let mut meter = Meter::new(size);
+            let mut sent = 0;
+            while meter.frames() < sent || !stop.is_set() {
+                while sent - meter.frames() < window && !stop.is_set() {
+                    flushing.send(&mut wire, question.clone()).await;
+                    sent += 1;
+                }
+                meter.take(&flushing.next(&mut wire).await.expect("an answer"));
+            }
+            let _ = reports.sent.send(sent);
+            let _ = reports.outcome.send(meter.stop());
         });
     })
 }

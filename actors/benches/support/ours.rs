@@ -7,10 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use rpyc_actors::{Chain, Channel, Endpoint, Layers, Listener, ListenerConfig, Runtime, TcpConfig};
+use rpyc_actors::{
+    Chain, Channel, Endpoint, Frames, Layers, Listener, ListenerConfig, Runtime, TcpConfig,
+};
 
 use super::{
-    cell::{self, Meter, Outcome, Stopwatch},
+    cell::{self, Meter, Outcome, Stop, Stopwatch},
     thread,
 };
 
@@ -68,26 +70,97 @@ fn channels(layers: &Layers) -> (Channel, Channel) {
     (near, far)
 }
 
-/// One way: `send(Bytes)` and `recv()`, frame by frame.
-pub(crate) fn one_way(time: Duration, layers: &Layers, place: Place, size: usize) -> Outcome {
+/// How frames are handed over.
+#[derive(Clone, Copy)]
+pub(crate) enum Style {
+    /// `send(Bytes)` and `recv()`.
+    Single,
+    /// `send_slice` and `Receiver::recv`.
+    Slices,
+    /// `send_batch` and `Receiver::recv_batch`, so many frames a batch; each frame is looked at.
+    Batches(usize),
+}
+
+impl Style {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Single => "send(Bytes), recv()",
+            Self::Slices => "send_slice, Receiver::recv",
+            Self::Batches(_) => "send_batch, recv_batch",
+        }
+    }
+
+    /// Sends frames of `size` bytes until it is time to stop. Gives their number.
+    async fn send(self, channel: &Channel, size: usize, stop: &Stop) -> u64 {
+        let frame = Bytes::from(vec![b'x'; size]);
+        let mut sent = 0;
+        match self {
+            Self::Single => {
+                while !stop.is_set() {
+                    channel.send(frame.clone()).await.expect("the peer reads");
+                    sent += 1;
+                }
+            }
+            Self::Slices => {
+                while !stop.is_set() {
+                    channel.send_slice(&frame).await.expect("the peer reads");
+                    sent += 1;
+                }
+            }
+            Self::Batches(count) => {
+                let batch: Frames = std::iter::repeat_n(frame, count).collect();
+                while !stop.is_set() {
+                    let batch = batch.clone();
+                    channel.send_batch(batch).await.expect("the peer reads");
+                    sent += count as u64;
+                }
+            }
+        }
+        sent
+    }
+
+    /// Receives frames until the peer's end.
+    async fn receive(self, channel: &Channel, meter: &mut Meter) {
+        match self {
+            Self::Single => {
+                while let Some(frame) = channel.recv().await.expect("no loss") {
+                    meter.take(&frame);
+                }
+            }
+            Self::Slices => {
+                let mut receiver = channel.receiver().expect("it is the first");
+                while let Some(frame) = receiver.recv().await.expect("no loss") {
+                    meter.take(&frame);
+                }
+            }
+            Self::Batches(_) => {
+                let mut receiver = channel.receiver().expect("it is the first");
+                while let Some(batch) = receiver.recv_batch().await.expect("no loss") {
+                    batch.for_each_slice(|frame| meter.take(frame));
+                }
+            }
+        }
+    }
+}
+
+/// Frames one way, as fast as they go.
+pub(crate) fn one_way(
+    time: Duration,
+    layers: &Layers,
+    place: Place,
+    style: Style,
+    size: usize,
+) -> Outcome {
     let (near, far) = channels(layers);
-    let frame = Bytes::from(vec![b'x'; size]);
     cell::run(time, |stop, reports| {
         place.spawn(&near.clone(), async move {
-            let mut sent = 0;
-            while !stop.is_set() {
-                near.send(frame.clone()).await.expect("the peer reads");
-                sent += 1;
-            }
-            near.finish().expect("it is open");
+            let sent = style.send(&near, size, &stop).await;
             let _ = reports.sent.send(sent);
             near.close().await.expect("the peer reads");
         });
         place.spawn(&far.clone(), async move {
             let mut meter = Meter::new(size);
-            while let Some(frame) = far.recv().await.expect("no loss") {
-                meter.take(&frame);
-            }
+            style.receive(&far, &mut meter).await;
             let _ = reports.outcome.send(meter.stop());
         });
     })
@@ -124,6 +197,29 @@ pub(crate) fn ping_pong(time: Duration, layers: &Layers, place: Place, size: usi
             }
             let _ = reports.sent.send(asked);
             let _ = reports.outcome.send(watch.stop());
+            near.close().await.expect("the peer reads");
+        });
+    })
+}
+
+/// `window` questions under way at all times, asked by one task.
+pub(crate) fn in_flight(time: Duration, window: u64, size: usize) -> Outcome {
+    let (near, far) = channels(&Layers::new());
+    let question = Bytes::from(vec![b'x'; size]);
+    cell::run(time, |stop, reports| {
+        echo(far);
+        Place::Arbiter.spawn(&near.clone(), async move {
+            let mut meter = Meter::new(size);
+            let mut sent = 0;
+            while meter.frames() < sent || !stop.is_set() {
+                while sent - meter.frames() < window && !stop.is_set() {
+                    near.send(question.clone()).await.expect("the peer reads");
+                    sent += 1;
+                }
+                meter.take(&near.recv().await.expect("no loss").expect("an answer"));
+            }
+            let _ = reports.sent.send(sent);
+            let _ = reports.outcome.send(meter.stop());
             near.close().await.expect("the peer reads");
         });
     })

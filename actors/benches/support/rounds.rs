@@ -33,6 +33,14 @@ impl Metric {
         }
     }
 
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "frames per second",
+            Self::P50 => "p50 in nanoseconds",
+            Self::P99 => "p99 in nanoseconds",
+        }
+    }
+
     /// True when `ratio` is as good as `floor`.
     pub(crate) fn meets(self, ratio: f64, floor: f64) -> bool {
         match self {
@@ -55,6 +63,8 @@ pub(crate) struct Row {
 /// A peer, and what is compared with it.
 pub(crate) struct Peer {
     pub(crate) contender: Contender,
+    /// How many times the difference between the two is applied: the ratio is given for one of them.
+    pub(crate) steps: u32,
     /// Each with the ratio that must be reached, if there is one.
     pub(crate) metrics: Vec<(Metric, Option<f64>)>,
 }
@@ -93,9 +103,17 @@ pub(crate) struct Comparison {
     pub(crate) peer_name: &'static str,
     pub(crate) ours: Spread,
     pub(crate) peer: Spread,
-    /// Ours divided by the peer's, round by round.
+    /// Ours divided by the peer's, round by round, for one step.
     pub(crate) ratio: Spread,
     pub(crate) floor: Option<f64>,
+}
+
+impl Comparison {
+    /// False when a ratio was required and is not reached.
+    pub(crate) fn is_met(&self) -> bool {
+        self.floor
+            .is_none_or(|floor| self.metric.meets(self.ratio.median, floor))
+    }
 }
 
 impl Row {
@@ -116,7 +134,12 @@ impl Row {
                     outcomes.iter().map(|outcome| metric.of(outcome)).collect()
                 };
                 let (ours, theirs) = (values(&ours), values(outcomes));
-                let ratios = ours.iter().zip(&theirs).map(|(a, b)| a / b).collect();
+                let step = f64::from(peer.steps).recip();
+                let ratios = ours
+                    .iter()
+                    .zip(&theirs)
+                    .map(|(ours, theirs)| (ours / theirs).powf(step))
+                    .collect();
                 comparisons.push(Comparison {
                     row: self.name.clone(),
                     size: self.size,

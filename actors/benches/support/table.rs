@@ -34,10 +34,7 @@ pub(crate) fn line(comparison: &Comparison) {
             floor.map(|floor| format!("<= {floor}")),
         ),
     };
-    let verdict = match floor {
-        Some(floor) if !metric.meets(ratio.median, *floor) => " MISSED",
-        _ => "",
-    };
+    let verdict = if comparison.is_met() { "" } else { " MISSED" };
     println!(
         "{name:<18} {ours_name:<26} {peer_name:<24} {:>14} {:>14}  {:>6.2} {:>15}  {}{verdict}",
         quantity(*metric, ours.median, *size),
