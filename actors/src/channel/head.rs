@@ -105,7 +105,7 @@ impl Head {
             frames,
             owed,
             controls,
-        } = self.shared.outbox.take(cx);
+        } = self.shared.outbox.take(cx, &self.shared.down_gate);
         if !frames.is_empty() {
             self.shared.stats.sent(&frames);
             self.shared.down_gate.overdraw(BATCH_COST);
@@ -150,6 +150,7 @@ impl Head {
     fn finish(&mut self) {
         if !self.finished {
             self.finished = true;
+            self.shared.outbox.refuse(StreamError::Closed);
             self.shared.down_gate.close(StreamError::Closed);
             if self.below.finish().is_err() {
                 self.fail(self.lost(LossReason::ActorGone));
@@ -400,7 +401,7 @@ impl Handler<WriteFailed> for Head {
     type Result = ();
 
     fn handle(&mut self, message: WriteFailed, _: &mut Context<Self>) {
-        self.shared.outbox.close(message.0);
+        self.shared.outbox.refuse(message.0);
     }
 }
 

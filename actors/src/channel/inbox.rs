@@ -62,6 +62,23 @@ impl OpenBatch {
     }
 }
 
+impl State {
+    #[inline]
+    fn next_frame(&mut self) -> Option<Bytes> {
+        // A unique receiver took the open batch with it, and no new one is opened while it lives.
+        loop {
+            if let Some(frame) = self.open_batch.next() {
+                return Some(frame);
+            }
+            if self.claimed {
+                return None;
+            }
+            let read = self.queue.pop_front()?;
+            self.open_batch.open(read);
+        }
+    }
+}
+
 impl Inbox {
     pub(super) fn push(&self, read: Read<Frames>) {
         let mut state = self.state.lock();
@@ -91,8 +108,13 @@ impl Inbox {
         self.end(ending);
     }
 
-    /// The next frame, `Ok(None)` at the end, or nothing yet.
+    /// The next frame, if there is one for handles that share the channel.
     #[inline]
+    pub(super) fn try_frame(&self) -> Option<Bytes> {
+        self.state.lock().next_frame()
+    }
+
+    /// The next frame, `Ok(None)` at the end, or nothing yet.
     pub(super) fn try_next(&self) -> Option<Result<Option<Bytes>, StreamError>> {
         let mut state = self.state.lock();
         if state.claimed {
@@ -100,14 +122,9 @@ impl Inbox {
                 "a unique receiver takes the frames of this channel",
             )));
         }
-        loop {
-            if let Some(frame) = state.open_batch.next() {
-                return Some(Ok(Some(frame)));
-            }
-            match state.queue.pop_front() {
-                Some(read) => state.open_batch.open(read),
-                None => return state.ending.clone().map(|ending| ending.map(|()| None)),
-            }
+        match state.next_frame() {
+            Some(frame) => Some(Ok(Some(frame))),
+            None => state.ending.clone().map(|ending| ending.map(|()| None)),
         }
     }
 
@@ -152,6 +169,9 @@ impl Inbox {
             ));
         }
         state.claimed = true;
+        if let Some(rest) = state.open_batch.rest().filter(|rest| !rest.unit.is_empty()) {
+            state.queue.push_front(rest);
+        }
         drop(state);
         // Whoever waits for single frames learns of it.
         self.arrived.notify_waiters();

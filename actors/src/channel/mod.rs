@@ -13,6 +13,7 @@ mod stats;
 
 use std::{
     sync::{Arc, OnceLock},
+    task::Poll,
     time::Duration,
 };
 
@@ -26,7 +27,7 @@ pub use stats::ChannelStats;
 
 use self::{
     inbox::Inbox,
-    outbox::{Append, Control, Outbox},
+    outbox::{Append, Control, Outbox, Pushed},
     stats::Counters,
 };
 use crate::{
@@ -153,41 +154,53 @@ impl Channel {
         }
     }
 
-    fn check_size(&self, bytes: usize) -> Result<(), StreamError> {
-        let limit = self.shared.info.limits.max_frame;
-        if bytes <= limit {
-            return Ok(());
-        }
-        Err(StreamError::LimitExceeded {
+    #[inline]
+    fn is_too_large(&self, bytes: usize) -> bool {
+        bytes > self.shared.info.limits.max_frame
+    }
+
+    #[cold]
+    fn too_large(&self, bytes: usize) -> StreamError {
+        StreamError::LimitExceeded {
             what: "frame to send",
-            limit: limit as u64,
+            limit: self.shared.info.limits.max_frame as u64,
             got: bytes as u64,
             endpoint: Some(self.shared.info.endpoint.clone()),
-        })
-    }
-
-    /// Sends without waiting, if there is credit; gives the item back if there is none.
-    #[inline]
-    fn send_now<A: Append>(
-        &self,
-        item: A,
-        bytes: usize,
-    ) -> Result<Result<u64, (A, StreamError)>, A> {
-        let gate = &self.shared.down_gate;
-        if !gate.try_take(bytes) {
-            return Err(item);
         }
-        Ok(self.shared.outbox.push(item, bytes.min(gate.cap()), gate))
     }
 
-    async fn send_later<A: Append>(&self, item: A, bytes: usize) -> Result<u64, (A, StreamError)> {
-        match self.shared.down_gate.acquire(bytes).await {
-            Ok(credit) => {
-                self.shared
-                    .outbox
-                    .push(item, credit.into_amount(), &self.shared.down_gate)
-            }
-            Err(reason) => Err((item, reason)),
+    /// Sends at once if there is credit.
+    #[inline]
+    fn send_now<A: Append>(&self, item: &mut A, bytes: usize) -> Pushed {
+        self.shared
+            .outbox
+            .try_push(item, bytes, &self.shared.down_gate)
+    }
+
+    /// Sends what could not be sent at once. On an error the item is left as it was.
+    #[cold]
+    async fn send_later<A: Append>(
+        &self,
+        item: &mut A,
+        bytes: usize,
+        pushed: Pushed,
+    ) -> Result<(), StreamError> {
+        let mut pushed = pushed;
+        if pushed == Pushed::Full {
+            // Before anything is sent, so that a send that is dropped here sent nothing.
+            let_others_run().await;
+            pushed = self.send_now(item, bytes);
+        }
+        if matches!(pushed, Pushed::NoCredit | Pushed::Full) {
+            let credit = self.shared.down_gate.acquire(bytes).await?;
+            pushed = self
+                .shared
+                .outbox
+                .push(item, credit.into_amount(), &self.shared.down_gate);
+        }
+        match pushed {
+            Pushed::Done(_) => Ok(()),
+            _ => Err(self.shared.outbox.refusal()),
         }
     }
 
@@ -205,18 +218,19 @@ impl Channel {
     /// A dropped send sent nothing, and its place in the line is free.
     #[inline]
     pub async fn send(&self, frame: impl Into<Bytes>) -> Result<(), WriteError<Bytes>> {
-        let item = frame.into();
+        let mut item = frame.into();
         let bytes = item.len() + FRAME_OVERHEAD;
-        if let Err(reason) = self.check_size(item.len()) {
-            return Err(WriteError { item, reason });
+        if self.is_too_large(item.len()) {
+            let reason = self.too_large(item.len());
+            return Err(WriteError::new(item, reason));
         }
-        let result = match self.send_now(item, bytes) {
-            Ok(result) => result,
-            Err(item) => self.send_later(item, bytes).await,
-        };
-        result
-            .map(drop)
-            .map_err(|(item, reason)| WriteError { item, reason })
+        match self.send_now(&mut item, bytes) {
+            Pushed::Done(_) => Ok(()),
+            other => match self.send_later(&mut item, bytes, other).await {
+                Ok(()) => Ok(()),
+                Err(reason) => Err(WriteError::new(item, reason)),
+            },
+        }
     }
 
     /// Sends one frame whose payload is copied: the fastest way to send a small one.
@@ -230,13 +244,15 @@ impl Channel {
     /// As [`send`](Self::send).
     #[inline]
     pub async fn send_slice(&self, frame: &[u8]) -> Result<(), StreamError> {
-        self.check_size(frame.len())?;
+        if self.is_too_large(frame.len()) {
+            return Err(self.too_large(frame.len()));
+        }
+        let mut item = frame;
         let bytes = frame.len() + FRAME_OVERHEAD;
-        let result = match self.send_now(frame, bytes) {
-            Ok(result) => result,
-            Err(frame) => self.send_later(frame, bytes).await,
-        };
-        result.map(drop).map_err(|(_, reason)| reason)
+        match self.send_now(&mut item, bytes) {
+            Pushed::Done(_) => Ok(()),
+            other => self.send_later(&mut item, bytes, other).await,
+        }
     }
 
     /// Sends many frames, taking the lock once for every 64 KiB.
@@ -254,12 +270,10 @@ impl Channel {
     ) -> Result<(), WriteError<Frames>> {
         let mut builder = FramesBuilder::new();
         for frame in frames {
-            if let Err(reason) = self.check_size(frame.len()) {
+            if self.is_too_large(frame.len()) {
+                let reason = self.too_large(frame.len());
                 self.send_batch(builder.take()).await?;
-                return Err(WriteError {
-                    item: Frames::single(frame),
-                    reason,
-                });
+                return Err(WriteError::new(Frames::single(frame), reason));
             }
             builder.push(frame);
             if builder.wire_len() >= SEND_ALL_BATCH {
@@ -282,20 +296,19 @@ impl Channel {
         if frames.is_empty() {
             return Ok(());
         }
-        if let Err(reason) = self.check_size(frames.largest()) {
-            return Err(WriteError {
-                item: frames,
-                reason,
-            });
+        let largest = frames.largest();
+        if self.is_too_large(largest) {
+            return Err(WriteError::new(frames, self.too_large(largest)));
         }
-        let bytes = frames.wire_len();
-        let result = match self.send_now(frames, bytes) {
-            Ok(result) => result,
-            Err(frames) => self.send_later(frames, bytes).await,
-        };
-        result
-            .map(drop)
-            .map_err(|(item, reason)| WriteError { item, reason })
+        let mut item = frames;
+        let bytes = item.wire_len();
+        match self.send_now(&mut item, bytes) {
+            Pushed::Done(_) => Ok(()),
+            other => match self.send_later(&mut item, bytes, other).await {
+                Ok(()) => Ok(()),
+                Err(reason) => Err(WriteError::new(item, reason)),
+            },
+        }
     }
 
     /// Sends one frame if that needs no waiting.
@@ -304,16 +317,25 @@ impl Channel {
     ///
     /// `Full` without credit, else `Closed` with the reason; both give the frame back.
     pub fn try_send(&self, frame: impl Into<Bytes>) -> Result<(), TrySendError<Bytes>> {
-        let item = frame.into();
+        let mut item = frame.into();
         let bytes = item.len() + FRAME_OVERHEAD;
-        if let Err(reason) = self.check_size(item.len()) {
-            return Err(TrySendError::Closed(WriteError { item, reason }));
+        if self.is_too_large(item.len()) {
+            let reason = self.too_large(item.len());
+            return Err(TrySendError::Closed(WriteError::new(item, reason)));
         }
-        match self.send_now(item, bytes) {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err((item, reason))) => Err(TrySendError::Closed(WriteError { item, reason })),
-            Err(item) => Err(match self.shared.down_gate.closed() {
-                Some(reason) => TrySendError::Closed(WriteError { item, reason }),
+        let mut pushed = self.send_now(&mut item, bytes);
+        if pushed == Pushed::Full {
+            // That is only advice for those who can wait, and given once.
+            pushed = self.send_now(&mut item, bytes);
+        }
+        match pushed {
+            Pushed::Done(_) => Ok(()),
+            Pushed::Refused => {
+                let reason = self.shared.outbox.refusal();
+                Err(TrySendError::Closed(WriteError::new(item, reason)))
+            }
+            Pushed::Full | Pushed::NoCredit => Err(match self.shared.down_gate.closed() {
+                Some(reason) => TrySendError::Closed(WriteError::new(item, reason)),
                 None => TrySendError::Full(item),
             }),
         }
@@ -333,9 +355,14 @@ impl Channel {
     /// A dropped receive took nothing.
     #[inline]
     pub async fn recv(&self) -> Result<Option<Bytes>, StreamError> {
-        if let Some(result) = self.shared.inbox.try_next() {
-            return result;
+        match self.shared.inbox.try_frame() {
+            Some(frame) => Ok(Some(frame)),
+            None => self.recv_later().await,
         }
+    }
+
+    #[cold]
+    async fn recv_later(&self) -> Result<Option<Bytes>, StreamError> {
         self.shared
             .inbox
             .wait(|| self.shared.inbox.try_next())
@@ -411,6 +438,7 @@ impl Channel {
     ///
     /// When the channel is closed or lost.
     pub fn finish(&self) -> Result<(), StreamError> {
+        self.shared.outbox.refuse(StreamError::Closed);
         self.shared.down_gate.close(StreamError::Closed);
         self.shared
             .outbox
@@ -432,6 +460,7 @@ impl Channel {
     /// The channel closes all the same.
     pub async fn close(&self) -> Result<(), StreamError> {
         let (answer, receiver) = oneshot::channel();
+        self.shared.outbox.refuse(StreamError::Closed);
         self.shared.down_gate.close(StreamError::Closed);
         match self.shared.outbox.control(Control::Close(answer)) {
             Ok(()) => receiver.await.unwrap_or(Ok(())),
@@ -519,27 +548,30 @@ impl Channel {
     ///
     /// When the channel is closed or lost, or the frame is above the limit. The payload is then left as it was.
     pub fn post(&self, payload: &mut BytesMut, mut credit: Credit) -> Result<u64, StreamError> {
-        self.check_size(payload.len())?;
+        if self.is_too_large(payload.len()) {
+            return Err(self.too_large(payload.len()));
+        }
         let gate = &self.shared.down_gate;
         credit.set((payload.len() + FRAME_OVERHEAD).min(gate.cap()));
         let owed = credit.into_amount();
-        if payload.len() <= COPY_LIMIT {
-            let number = self
-                .shared
-                .outbox
-                .push(&payload[..], owed, gate)
-                .map_err(|(_, error)| error)?;
-            payload.clear();
-            return Ok(number);
-        }
-        let frame = payload.split().freeze();
-        self.shared
-            .outbox
-            .push(frame, owed, gate)
-            .map_err(|(frame, error)| {
+        let pushed = if payload.len() <= COPY_LIMIT {
+            let pushed = self.shared.outbox.push(&mut &payload[..], owed, gate);
+            if pushed != Pushed::Refused {
+                payload.clear();
+            }
+            pushed
+        } else {
+            let mut frame = payload.split().freeze();
+            let pushed = self.shared.outbox.push(&mut frame, owed, gate);
+            if pushed == Pushed::Refused {
                 *payload = frame.into();
-                error
-            })
+            }
+            pushed
+        };
+        match pushed {
+            Pushed::Done(number) => Ok(number),
+            _ => Err(self.shared.outbox.refusal()),
+        }
     }
 
     /// Frames accepted so far, which is the number of the last one.
@@ -578,7 +610,7 @@ impl Channel {
         let item = frame.into();
         match runtime::block_on(self.send(item.clone())) {
             Ok(result) => result,
-            Err(reason) => Err(WriteError { item, reason }),
+            Err(reason) => Err(WriteError::new(item, reason)),
         }
     }
 
@@ -617,4 +649,17 @@ impl Channel {
     pub fn close_blocking(&self) -> Result<(), StreamError> {
         runtime::block_on(self.close())?
     }
+}
+
+/// Gives the other tasks of this thread a turn.
+async fn let_others_run() {
+    let mut has_run = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut has_run, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
