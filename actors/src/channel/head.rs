@@ -252,7 +252,7 @@ impl Actor for Head {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
         ctx.set_mailbox_capacity(0);
-        let this = ctx.address().downgrade();
+        let this = ctx.address();
         if self.below.attach(Box::new(this)).is_err() {
             self.fail(self.lost(LossReason::ActorGone));
         }
@@ -270,6 +270,7 @@ impl Drop for Head {
         self.shared.down_gate.give_back(owed);
         self.shared.down_gate.close(error.clone());
         self.shared.inbox.end(Err(error.clone()));
+        self.below.detach();
         for control in controls {
             match control {
                 Control::Flush(flush) => flush.answer(Err(error.clone())),
@@ -295,7 +296,7 @@ impl ActorFuture<Head> for Work {
     ) -> Poll<()> {
         head.drain(cx);
         if head.outcome.is_none() && head.closing.is_none() {
-            if head.handles_gone && !ctx.connected() {
+            if head.handles_gone {
                 head.close_and_discard();
             } else if head.finished && head.ended {
                 head.close();

@@ -12,6 +12,8 @@ mod receiver;
 mod stats;
 
 use std::{
+    future::Future,
+    pin::Pin,
     sync::{Arc, OnceLock},
     task::Poll,
     time::Duration,
@@ -26,7 +28,7 @@ pub use receiver::Receiver;
 pub use stats::ChannelStats;
 
 use self::{
-    inbox::Inbox,
+    inbox::{Inbox, State},
     outbox::{Append, Control, Outbox, Pushed},
     stats::Counters,
 };
@@ -177,6 +179,17 @@ impl Channel {
             .try_push(item, bytes, &self.shared.down_gate)
     }
 
+    /// The slow path, kept out of the caller's future: that is moved for every frame.
+    #[cold]
+    fn boxed_later<'a, A: Append + Send>(
+        &'a self,
+        item: &'a mut A,
+        bytes: usize,
+        pushed: Pushed,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StreamError>> + Send + 'a>> {
+        Box::pin(self.send_later(item, bytes, pushed))
+    }
+
     /// Sends what could not be sent at once. On an error the item is left as it was.
     #[cold]
     async fn send_later<A: Append>(
@@ -226,7 +239,7 @@ impl Channel {
         }
         match self.send_now(&mut item, bytes) {
             Pushed::Done(_) => Ok(()),
-            other => match self.send_later(&mut item, bytes, other).await {
+            other => match self.boxed_later(&mut item, bytes, other).await {
                 Ok(()) => Ok(()),
                 Err(reason) => Err(WriteError::new(item, reason)),
             },
@@ -251,7 +264,7 @@ impl Channel {
         let bytes = frame.len() + FRAME_OVERHEAD;
         match self.send_now(&mut item, bytes) {
             Pushed::Done(_) => Ok(()),
-            other => self.send_later(&mut item, bytes, other).await,
+            other => self.boxed_later(&mut item, bytes, other).await,
         }
     }
 
@@ -304,7 +317,7 @@ impl Channel {
         let bytes = item.wire_len();
         match self.send_now(&mut item, bytes) {
             Pushed::Done(_) => Ok(()),
-            other => match self.send_later(&mut item, bytes, other).await {
+            other => match self.boxed_later(&mut item, bytes, other).await {
                 Ok(()) => Ok(()),
                 Err(reason) => Err(WriteError::new(item, reason)),
             },
@@ -357,16 +370,8 @@ impl Channel {
     pub async fn recv(&self) -> Result<Option<Bytes>, StreamError> {
         match self.shared.inbox.try_frame() {
             Some(frame) => Ok(Some(frame)),
-            None => self.recv_later().await,
+            None => self.shared.inbox.wait(State::take_frame).await,
         }
-    }
-
-    #[cold]
-    async fn recv_later(&self) -> Result<Option<Bytes>, StreamError> {
-        self.shared
-            .inbox
-            .wait(|| self.shared.inbox.try_next())
-            .await
     }
 
     /// Receives one frame if one is there.
@@ -404,12 +409,11 @@ impl Channel {
     /// Only the waiting ends.
     pub async fn poll(&self, timeout: Duration) -> bool {
         let inbox = &self.shared.inbox;
-        let is_ready = || inbox.is_ready().then_some(());
-        if is_ready().is_some() || timeout.is_zero() {
-            return is_ready().is_some();
+        if inbox.is_ready() || timeout.is_zero() {
+            return inbox.is_ready();
         }
         tokio::select! {
-            () = inbox.wait(is_ready) => true,
+            () = inbox.wait(|state| state.is_ready().then_some(())) => true,
             () = Runtime::sleep_on(&self.shared.arbiter, timeout) => false,
         }
     }
