@@ -372,6 +372,12 @@ impl FramesBuilder {
         self.frames.bytes + open_run
     }
 
+    /// Bytes of the open run, which were copied a moment ago.
+    #[inline]
+    pub(crate) fn copied(&self) -> usize {
+        self.block.len()
+    }
+
     /// Room left in the block before it must grow.
     #[inline]
     pub(crate) fn room(&self) -> usize {
@@ -379,10 +385,10 @@ impl FramesBuilder {
         (self.block.capacity() - self.block.len()).saturating_sub(FLUSHER.len())
     }
 
-    /// Goes on in another block.
-    pub(crate) fn set_block(&mut self, block: BytesMut) {
+    /// Goes on in another block, and gives back what is left of the old one.
+    pub(crate) fn set_block(&mut self, block: BytesMut) -> BytesMut {
         self.close_run();
-        self.block = block;
+        std::mem::replace(&mut self.block, block)
     }
 
     /// Gives the batch away and starts a new one in the rest of the block.

@@ -5,6 +5,7 @@
 //! Channel::recv  ◀─ inbox  ◀─ Head ◀─ layers ◀─ Framing ◀─ layers ◀─ ByteStream
 //! ```
 
+mod blocks;
 mod head;
 mod inbox;
 mod outbox;

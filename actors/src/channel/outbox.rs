@@ -5,9 +5,13 @@
 
 use std::task::{Context, Waker};
 
-use super::head::Subscribe;
+use super::{
+    blocks::{self, BLOCK},
+    head::Subscribe,
+};
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -19,8 +23,6 @@ use crate::{
 
 /// Size of the first block of an outbox; blocks double while a batch grows.
 const FIRST_BLOCK: usize = 1 << 10;
-/// Size of the largest block.
-const LAST_BLOCK: usize = 64 << 10;
 
 /// An outbox with this much in it is worth a run of the actor: a sender in a loop lets it, while the data is in the
 /// processor's cache.
@@ -48,6 +50,9 @@ pub(super) struct Outbox {
 struct State {
     builder: FramesBuilder,
     block_size: usize,
+    /// A recycled block for a busy channel, and blocks to be recycled.
+    fresh: Option<BytesMut>,
+    spent: SmallVec<[BytesMut; 1]>,
     /// Credit taken for what is in the builder.
     owed: usize,
     /// Credit taken ahead, so that not every small frame goes to the gate.
@@ -231,7 +236,12 @@ impl Outbox {
         state.wants_attention = state.refused.is_some();
         let unused = std::mem::take(&mut state.prepaid);
         let taken = state.take();
+        let spent = std::mem::take(&mut state.spent);
+        if state.block_size == BLOCK && state.fresh.is_none() {
+            state.fresh = Some(blocks::take());
+        }
         drop(state);
+        spent.into_iter().for_each(blocks::put);
         gate.give_back(unused);
         taken
     }
@@ -264,7 +274,7 @@ fn append<A: Append>(mut state: MutexGuard<'_, State>, item: &mut A, gate: &Gate
     state.appended += item.count() as u64;
     let number = state.appended;
     item.append(&mut state.builder);
-    if state.builder.wire_len() >= FULL {
+    if state.builder.copied() >= FULL {
         state.wants_attention = true;
     }
     wake_actor(state);
@@ -317,7 +327,7 @@ impl State {
     /// Starts a block with at least `room` bytes. The old one's unused tail is memory in use, too.
     #[cold]
     fn new_block(&mut self, room: usize, gate: &Gate) {
-        self.block_size = (self.block_size * 2).clamp(FIRST_BLOCK, LAST_BLOCK);
+        self.block_size = (self.block_size * 2).clamp(FIRST_BLOCK, BLOCK);
         let abandoned = if self.builder.is_empty() {
             0
         } else {
@@ -325,8 +335,14 @@ impl State {
         };
         gate.overdraw(abandoned);
         self.owed += abandoned;
-        self.builder
-            .set_block(BytesMut::with_capacity(self.block_size.max(room + 1)));
+        let block = match self.fresh.take() {
+            Some(block) if room < block.capacity() => block,
+            _ => BytesMut::with_capacity(self.block_size.max(room + 1)),
+        };
+        let spent = self.builder.set_block(block);
+        if self.block_size == BLOCK {
+            self.spent.push(spent);
+        }
     }
 
     fn take(&mut self) -> Taken {
@@ -334,6 +350,7 @@ impl State {
         // Sized for the next batch if that is like this one; a channel that falls idle holds next to nothing.
         if frames.wire_len() <= FIRST_BLOCK {
             self.block_size = 0;
+            self.fresh = None;
         }
         Taken {
             frames,
