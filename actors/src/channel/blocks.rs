@@ -8,7 +8,7 @@ use std::{cell::RefCell, collections::VecDeque};
 use bytes::BytesMut;
 
 /// Size of a recycled block.
-pub(super) const BLOCK: usize = 64 << 10;
+pub(super) const BLOCK: usize = 256 << 10;
 /// Blocks that an arbiter keeps.
 const KEPT: usize = 8;
 
