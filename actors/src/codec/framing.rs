@@ -73,10 +73,10 @@ enum Pending {
 }
 
 impl Framing {
-    /// A codec that accepts frames of up to `max_frame` bytes.
+    /// A codec that accepts frames of up to `max_frame` bytes; the wire cannot say more than `u32::MAX`.
     pub fn new(max_frame: usize) -> Self {
         Self {
-            max_frame,
+            max_frame: max_frame.min(u32::MAX as usize),
             kept: BytesMut::new(),
             pending: VecDeque::new(),
             held: 0,
@@ -150,10 +150,12 @@ impl Framing {
             self.accept(frame, 1, credit, batch);
         }
         let (mut start, mut at, mut count) = (0, 0, 0);
-        while let Some(size) = self.frame_size(&piece[at..])? {
-            if piece.len() - at < size {
-                break;
-            }
+        let scanned = loop {
+            let size = match self.frame_size(&piece[at..]) {
+                Ok(Some(size)) if size <= piece.len() - at => size,
+                Ok(_) => break Ok(()),
+                Err(error) => break Err(error),
+            };
             if piece[at + 4] == 0 {
                 at += size;
                 count += 1;
@@ -163,9 +165,11 @@ impl Framing {
             self.accept(piece.slice(at..at + size), 1, credit, batch);
             at += size;
             (start, count) = (at, 0);
-        }
+        };
         let rest = piece.split_off(at);
+        // Also when a bad frame is next.
         batch.push_run(piece.slice(start..), count);
+        scanned?;
         if !rest.is_empty() {
             drop(credit.split(rest.len()));
             let size = self.frame_size(&rest)?.unwrap_or(FRAME_HEAD);
@@ -328,7 +332,11 @@ impl Codec for Framing {
                 mut credit,
             }) => {
                 self.held -= credit.amount();
-                let inflated = self.inflate(&payload, &mut credit)?;
+                let inflated = self.inflate(&payload, &mut credit).inspect_err(|_| {
+                    // Nothing behind a bad frame is delivered, since the bad one would be missing.
+                    self.pending.clear();
+                    self.held = 0;
+                })?;
                 self.outputs.up(Frames::single(inflated), credit);
             }
             Some(Pending::Plain(read)) => self.outputs.up(read.unit, read.credit),
