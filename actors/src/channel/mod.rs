@@ -280,7 +280,10 @@ impl Channel {
         if frames.is_empty() {
             return Ok(());
         }
-        if let Err(reason) = self.check_size(frames.largest()) {
+        let limit = self.shared.info.limits.max_frame;
+        if let Some(bytes) = frames.above(limit)
+            && let Err(reason) = self.check_size(bytes)
+        {
             return Err(WriteError {
                 item: frames,
                 reason,
