@@ -376,7 +376,8 @@ impl Handler<WriteFailed> for Head {
     type Result = ();
 
     fn handle(&mut self, message: WriteFailed, _: &mut Context<Self>) {
-        self.shared.outbox.close(message.0);
+        // Requests still pass, or nobody could end what is left of the channel.
+        self.shared.outbox.refuse(message.0);
     }
 }
 

@@ -46,6 +46,9 @@ struct State {
     waker: Option<Waker>,
     /// The actor was woken and did not come yet.
     notified: bool,
+    /// Why frames are refused: a finish or a close stands in line, a write failed, or the actor is gone.
+    refused: Option<StreamError>,
+    /// Why requests are refused, too: the actor is gone.
     closed: Option<StreamError>,
 }
 
@@ -111,7 +114,7 @@ impl Outbox {
         gate: &Gate,
     ) -> Result<(), (A, StreamError)> {
         let mut state = self.state.lock();
-        if let Some(error) = &state.closed {
+        if let Some(error) = &state.refused {
             let error = error.clone();
             drop(state);
             gate.give_back(owed);
@@ -138,14 +141,25 @@ impl Outbox {
             let error = error.clone();
             return Err((control, error));
         }
+        if matches!(control, Control::Finish | Control::Close(_)) {
+            // A frame whose credit was taken before must not come behind the end.
+            state.refused.get_or_insert(StreamError::Closed);
+        }
         state.controls.push(control);
         wake_actor(state);
         Ok(())
     }
 
+    /// Refuses frames from now on, but no requests; the first reason stays.
+    pub(super) fn refuse(&self, error: StreamError) {
+        self.state.lock().refused.get_or_insert(error);
+    }
+
     /// Refuses frames and requests from now on; the first reason stays.
     pub(super) fn close(&self, error: StreamError) {
-        self.state.lock().closed.get_or_insert(error);
+        let mut state = self.state.lock();
+        state.refused.get_or_insert_with(|| error.clone());
+        state.closed.get_or_insert(error);
     }
 
     /// Takes all there is, and sees to it that the next append wakes the task.
