@@ -271,7 +271,11 @@ impl Drop for Head {
         for control in controls {
             match control {
                 Control::Flush(flush) => flush.answer(Err(error.clone())),
-                Control::Close(answer) => drop(answer.send(Err(error.clone()))),
+                // What came while the channel closed is told the same as what comes later.
+                Control::Close(answer) => drop(answer.send(match &error {
+                    StreamError::Closed => Ok(()),
+                    error => Err(error.clone()),
+                })),
                 Control::Finish | Control::Abort | Control::HandlesGone => {}
             }
         }

@@ -79,9 +79,12 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// Drops what nobody took, and ends.
+    /// Drops what nobody took, and ends; an orderly end before is forgotten, since frames of it may be missing now.
     pub(super) fn discard(&self, ending: Ending) {
         let mut state = self.state.lock();
+        if let Some(Ok(())) = state.ending {
+            state.ending = None;
+        }
         let dropped = (
             std::mem::take(&mut state.queue),
             std::mem::take(&mut state.open_batch),
