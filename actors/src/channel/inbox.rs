@@ -43,8 +43,9 @@ impl OpenBatch {
     #[inline]
     pub(super) fn next(&mut self) -> Option<Bytes> {
         let frame = self.frames.next();
-        if frame.is_none() {
-            self.credit = None;
+        // Not with the next call: whoever polls before it would wait for what this credit keeps out.
+        if self.credit.is_some() && self.frames.is_empty() {
+            *self = Self::default();
         }
         frame
     }
