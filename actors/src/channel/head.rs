@@ -263,22 +263,7 @@ impl Drop for Head {
         // Without an outcome this actor panicked or its arbiter stopped.
         self.fail(self.lost(LossReason::ActorGone));
         let error = self.outcome.clone().unwrap_or(StreamError::Closed);
-        self.shared.outbox.close(error.clone());
-        let Taken { owed, controls, .. } = self.shared.outbox.abandon();
-        self.shared.down_gate.give_back(owed);
-        self.shared.down_gate.close(error.clone());
-        self.shared.inbox.end(Err(error.clone()));
-        for control in controls {
-            match control {
-                Control::Flush(flush) => flush.answer(Err(error.clone())),
-                // What came while the channel closed is told the same as what comes later.
-                Control::Close(answer) => drop(answer.send(match &error {
-                    StreamError::Closed => Ok(()),
-                    error => Err(error.clone()),
-                })),
-                Control::Finish | Control::Abort | Control::HandlesGone => {}
-            }
-        }
+        self.shared.abandon(&error);
     }
 }
 

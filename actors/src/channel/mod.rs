@@ -26,7 +26,7 @@ pub use stats::ChannelStats;
 
 use self::{
     inbox::Inbox,
-    outbox::{Append, Control, Outbox},
+    outbox::{Append, Control, Outbox, Taken},
     stats::Counters,
 };
 use crate::{
@@ -52,6 +52,40 @@ struct Shared {
     head: OnceLock<WeakAddr<Head>>,
     arbiter: actix_rt::ArbiterHandle,
     stats: Counters,
+}
+
+impl Shared {
+    /// Tells everybody who waits that there is no actor any more, or that there never was one.
+    fn abandon(&self, error: &StreamError) {
+        self.outbox.close(error.clone());
+        let Taken { owed, controls, .. } = self.outbox.abandon();
+        self.down_gate.give_back(owed);
+        self.down_gate.close(error.clone());
+        self.inbox.end(Err(error.clone()));
+        for control in controls {
+            match control {
+                Control::Flush(flush) => flush.answer(Err(error.clone())),
+                // What came while the channel closed is told the same as what comes later.
+                Control::Close(answer) => drop(answer.send(match error {
+                    StreamError::Closed => Ok(()),
+                    error => Err(error.clone()),
+                })),
+                Control::Finish | Control::Abort | Control::HandlesGone => {}
+            }
+        }
+    }
+}
+
+/// Ends a channel whose arbiter stops before it starts the actor.
+struct Unstarted(Arc<Shared>);
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if self.0.head.get().is_none() {
+            let error = ConnectionLostError::new(&self.0.info.endpoint, LossReason::ActorGone);
+            self.0.abandon(&error.into());
+        }
+    }
 }
 
 /// Tells the actor when the last handle is gone.
@@ -135,18 +169,13 @@ impl Channel {
             arbiter: stream.arbiter().clone(),
             stats: Counters::default(),
         });
-        let for_head = shared.clone();
-        let start = move || {
-            let address = Head::new(for_head.clone(), build(&stream)).start();
-            let _ = for_head.head.set(address.downgrade());
-        };
-        if !shared.arbiter.spawn_fn(start) {
-            let error: StreamError =
-                ConnectionLostError::new(&shared.info.endpoint, LossReason::ActorGone).into();
-            shared.outbox.close(error.clone());
-            shared.down_gate.close(error.clone());
-            shared.inbox.end(Err(error));
-        }
+        let unstarted = Unstarted(shared.clone());
+        // An arbiter that has stopped, or stops first, drops this without running it.
+        shared.arbiter.spawn_fn(move || {
+            let Unstarted(shared) = &unstarted;
+            let address = Head::new(shared.clone(), build(&stream)).start();
+            let _ = shared.head.set(address.downgrade());
+        });
         Self {
             _guard: Arc::new(Guard(shared.clone())),
             shared,
