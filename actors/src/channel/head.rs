@@ -39,7 +39,7 @@ use crate::{
 pub struct Subscribe {
     /// Takes the frames; each batch's credit returns when the message is dropped.
     pub frames: Option<WeakRecipient<Read<Frames>>>,
-    /// Takes the facts.
+    /// Takes the facts; one that comes after the peer's end is told of it.
     pub events: Option<WeakRecipient<ConnectionEvent>>,
 }
 
@@ -382,9 +382,6 @@ impl Handler<Subscribe> for Head {
     type Result = ();
 
     fn handle(&mut self, message: Subscribe, _: &mut Context<Self>) {
-        if let Some(events) = message.events {
-            self.watchers.push(events);
-        }
         if let Some(frames) = message.frames {
             self.subscriber = Some(frames);
             while let Some(Ok(Some(waiting))) = self.shared.inbox.try_next_batch() {
@@ -393,6 +390,14 @@ impl Handler<Subscribe> for Head {
                     break;
                 }
             }
+        }
+        if let Some(events) = message.events {
+            if let (true, Some(late)) = (self.ended, events.upgrade()) {
+                let endpoint = self.shared.info.endpoint.clone();
+                // One that is gone already is dropped with the next event.
+                let _ = late.try_send(ConnectionEvent::Ended { endpoint });
+            }
+            self.watchers.push(events);
         }
     }
 }
