@@ -43,7 +43,7 @@ pub struct Subscribe {
     pub events: Option<WeakRecipient<ConnectionEvent>>,
 }
 
-/// Flush, finish, wait for the peer's end, close; the answer tells whether the kernel took everything.
+/// Flush, finish, wait for the peer's end, close; [`ConnectionEvent::Closed`] tells when that is done.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Close;
@@ -406,7 +406,12 @@ impl Handler<Flush> for Head {
     type Result = ();
 
     fn handle(&mut self, message: Flush, _: &mut Context<Self>) {
-        self.obey(Control::Flush(message));
+        // In line behind what handles have sent.
+        if let Err((Control::Flush(flush), error)) =
+            self.shared.outbox.control(Control::Flush(message))
+        {
+            flush.answer(Err(error));
+        }
     }
 }
 
@@ -414,7 +419,8 @@ impl Handler<Finish> for Head {
     type Result = ();
 
     fn handle(&mut self, _: Finish, _: &mut Context<Self>) {
-        self.finish();
+        // What is lost already is finished.
+        let _ = self.shared.outbox.control(Control::Finish);
     }
 }
 
@@ -422,7 +428,11 @@ impl Handler<Close> for Head {
     type Result = ();
 
     fn handle(&mut self, _: Close, _: &mut Context<Self>) {
-        self.close_and_discard();
+        // What is lost already is closed; nobody waits for the answer.
+        let _ = self
+            .shared
+            .outbox
+            .control(Control::Close(oneshot::channel().0));
     }
 }
 
