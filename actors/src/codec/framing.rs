@@ -24,7 +24,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{Codec, Host, Output, Outputs};
@@ -57,7 +57,7 @@ const FIRST_INFLATED: usize = 16 << 10;
 pub struct Framing {
     max_frame: usize,
     /// The start of a frame whose rest is not here yet.
-    kept: BytesMut,
+    kept: Vec<u8>,
     /// Frames in order, some of them still compressed.
     pending: VecDeque<Pending>,
     /// Credit of the compressed frames in `pending`.
@@ -77,7 +77,7 @@ impl Framing {
     pub fn new(max_frame: usize) -> Self {
         Self {
             max_frame: max_frame.min(u32::MAX as usize),
-            kept: BytesMut::new(),
+            kept: Vec::new(),
             pending: VecDeque::new(),
             held: 0,
             outputs: Outputs::default(),
@@ -119,7 +119,7 @@ impl Framing {
         };
         let more = piece.split_to(piece.len().min(size - self.kept.len()));
         self.keep(&more, size);
-        Ok((self.kept.len() == size).then(|| std::mem::take(&mut self.kept).freeze()))
+        Ok((self.kept.len() == size).then(|| std::mem::take(&mut self.kept).into()))
     }
 
     /// Copies `bytes` behind the kept ones, of which there will be `size` in the end if that is known.
@@ -127,7 +127,8 @@ impl Framing {
         let needed = self.kept.len() + bytes.len();
         if needed > self.kept.capacity() {
             let room = grown(self.kept.capacity(), needed).min(size.max(needed));
-            self.kept.reserve(room - self.kept.len());
+            // Not `reserve`, which doubles.
+            self.kept.reserve_exact(room - self.kept.len());
         }
         self.kept.extend_from_slice(bytes);
     }
