@@ -141,11 +141,15 @@ impl Framing {
         batch: &mut Frames,
         host: &dyn Host,
     ) -> Result<(), StreamError> {
+        let mut copied = 0;
         if !self.kept.is_empty() {
             let before = piece.len();
             let frame = self.complete_kept(&mut piece);
-            drop(credit.split(before - piece.len()));
-            let Some(frame) = frame? else { return Ok(()) };
+            copied = before - piece.len();
+            let Some(frame) = frame? else {
+                drop(credit.split(copied));
+                return Ok(());
+            };
             let size = frame.len();
             credit.merge(host.up_gate().charge(size.min(host.up_gate().cap())));
             self.accept(frame, 1, credit, batch);
@@ -172,9 +176,13 @@ impl Framing {
         batch.push_run(piece.slice(start..), count);
         scanned?;
         if !rest.is_empty() {
-            drop(credit.split(rest.len()));
+            copied += rest.len();
             let size = self.frame_size(&rest)?.unwrap_or(FRAME_HEAD);
             self.keep(&rest, size);
+        }
+        // Frames that were not copied hold the whole piece, and so their batch pays for all of it.
+        if at == 0 {
+            drop(credit.split(copied));
         }
         Ok(())
     }
