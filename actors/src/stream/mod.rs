@@ -305,7 +305,9 @@ impl<T: Transport> ByteStream<T> {
         while let Some((bytes, credit)) = self.owed.front_mut() {
             if *bytes > left {
                 *bytes -= left;
-                drop(credit.split(left));
+                // What is above the cap weighs less than its bytes: that credit returns with the last of them.
+                let spare = credit.amount().saturating_sub(*bytes);
+                drop(credit.split(left.min(spare)));
                 break;
             }
             left -= *bytes;
