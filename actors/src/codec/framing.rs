@@ -126,7 +126,7 @@ impl Framing {
     fn keep(&mut self, bytes: &[u8], size: usize) {
         let needed = self.kept.len() + bytes.len();
         if needed > self.kept.capacity() {
-            let room = grown(self.kept.capacity(), needed).min(size.max(needed));
+            let room = grown(self.kept.capacity(), needed, size);
             // Not `reserve`, which doubles.
             self.kept.reserve_exact(room - self.kept.len());
         }
@@ -249,7 +249,7 @@ impl Framing {
                     return Err(CompressionError::new(what).into());
                 }
                 _ => {
-                    let room = grown(output.capacity(), output.len() + 1).min(self.max_frame + 1);
+                    let room = grown(output.capacity(), output.len() + 1, self.max_frame + 1);
                     output.reserve_exact(room - output.len());
                 }
             }
@@ -257,14 +257,19 @@ impl Framing {
     }
 }
 
-/// The next capacity of a buffer that must hold `needed` bytes.
-fn grown(capacity: usize, needed: usize) -> usize {
+/// The next capacity of a buffer that must hold `needed` bytes now, and `most` in the end.
+fn grown(capacity: usize, needed: usize, most: usize) -> usize {
     let next = if capacity < FAST_GROWTH {
         capacity * 4
     } else {
         capacity + capacity / 2
     };
-    next.max(needed)
+    // A last step from just below would hold almost twice as much while it copies, instead of 1.75 times.
+    if next.max(needed) > most / 4 * 3 {
+        most.max(needed)
+    } else {
+        next.max(needed)
+    }
 }
 
 impl Codec for Framing {
