@@ -39,11 +39,11 @@ use crate::{
 pub struct Subscribe {
     /// Takes the frames; each batch's credit returns when the message is dropped.
     pub frames: Option<WeakRecipient<Read<Frames>>>,
-    /// Takes the facts.
+    /// Takes the facts; one that comes after the peer's end is told of it.
     pub events: Option<WeakRecipient<ConnectionEvent>>,
 }
 
-/// Flush, finish, wait for the peer's end, close; the answer tells whether the kernel took everything.
+/// Flush, finish, wait for the peer's end, close; [`ConnectionEvent::Closed`] tells when that is done.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Close;
@@ -265,20 +265,8 @@ impl Drop for Head {
         // Without an outcome this actor panicked or its arbiter stopped.
         self.fail(self.lost(LossReason::ActorGone));
         let error = self.outcome.clone().unwrap_or(StreamError::Closed);
-        self.shared.outbox.close(error.clone());
-        let Taken { owed, controls, .. } = self.shared.outbox.abandon();
-        self.shared.down_gate.give_back(owed);
-        self.shared.down_gate.close(error.clone());
-        self.shared.inbox.end(Err(error.clone()));
+        self.shared.abandon(&error);
         self.below.detach();
-        for control in controls {
-            match control {
-                Control::Flush(flush) => flush.answer(Err(error.clone())),
-                Control::Close(answer) => drop(answer.send(Err(error.clone()))),
-                Control::Finish | Control::Abort | Control::Subscribe(_) | Control::HandlesGone => {
-                }
-            }
-        }
     }
 }
 
@@ -402,6 +390,7 @@ impl Handler<WriteFailed> for Head {
     type Result = ();
 
     fn handle(&mut self, message: WriteFailed, _: &mut Context<Self>) {
+        // Requests still pass, or nobody could end what is left of the channel.
         self.shared.outbox.refuse(message.0);
     }
 }
@@ -426,7 +415,12 @@ impl Handler<Flush> for Head {
     type Result = ();
 
     fn handle(&mut self, message: Flush, _: &mut Context<Self>) {
-        self.obey(Control::Flush(message));
+        // In line behind what handles have sent.
+        if let Err((Control::Flush(flush), error)) =
+            self.shared.outbox.control(Control::Flush(message))
+        {
+            flush.answer(Err(error));
+        }
     }
 }
 
@@ -434,7 +428,8 @@ impl Handler<Finish> for Head {
     type Result = ();
 
     fn handle(&mut self, _: Finish, _: &mut Context<Self>) {
-        self.finish();
+        // What is lost already is finished.
+        let _ = self.shared.outbox.control(Control::Finish);
     }
 }
 
@@ -442,7 +437,11 @@ impl Handler<Close> for Head {
     type Result = ();
 
     fn handle(&mut self, _: Close, _: &mut Context<Self>) {
-        self.close_and_discard();
+        // What is lost already is closed; nobody waits for the answer.
+        let _ = self
+            .shared
+            .outbox
+            .control(Control::Close(oneshot::channel().0));
     }
 }
 

@@ -198,6 +198,7 @@ pub struct ByteStream<T: Transport> {
     read_error: Option<StreamError>,
 
     closing: Vec<CloseStream>,
+    aborted: bool,
     kept: Option<Box<dyn Send>>,
     linger: Option<Pin<Box<Sleep>>>,
 }
@@ -233,6 +234,7 @@ impl<T: Transport> ByteStream<T> {
             end_told: false,
             read_error: None,
             closing: Vec::new(),
+            aborted: false,
             kept: None,
             linger: None,
         };
@@ -313,7 +315,9 @@ impl<T: Transport> ByteStream<T> {
         while let Some((bytes, credit)) = self.owed.front_mut() {
             if *bytes > left {
                 *bytes -= left;
-                drop(credit.split(left));
+                // What is above the cap weighs less than its bytes: that credit returns with the last of them.
+                let spare = credit.amount().saturating_sub(*bytes);
+                drop(credit.split(left.min(spare)));
                 break;
             }
             left -= *bytes;
@@ -472,7 +476,11 @@ impl<T: Transport> ByteStream<T> {
             self.poll_write(cx);
         }
         if !matches!(self.consumer, Consumer::Discarding) {
-            self.consumer = Consumer::Discarding;
+            let before = std::mem::replace(&mut self.consumer, Consumer::Discarding);
+            if let Consumer::Attached(above) = before {
+                // Somebody closed the stream under a channel.
+                above.lost(StreamError::Closed);
+            }
             self.poll_read(cx);
         }
         if self.at_end && (self.finishing == Finishing::Done || self.write_error.is_some()) {
@@ -547,10 +555,13 @@ impl<T: Transport> ActorFuture<ByteStream<T>> for Io {
     ) -> Poll<()> {
         stream.poll_write(cx);
         stream.poll_read(cx);
-        if ctx.connected() && stream.closing.is_empty() {
-            return Poll::Pending;
+        // A reset does not wait until the last handle is gone.
+        if !(stream.aborted && stream.end_told) {
+            if ctx.connected() && stream.closing.is_empty() {
+                return Poll::Pending;
+            }
+            ready!(stream.poll_close(cx));
         }
-        ready!(stream.poll_close(cx));
         stream.answer_close();
         // Handles that are left see a closed mailbox from here on.
         ctx.stop();
@@ -596,6 +607,7 @@ impl<T: Transport> Handler<Abort> for ByteStream<T> {
 
     fn handle(&mut self, _: Abort, _: &mut Context<Self>) {
         self.io.abort();
+        self.aborted = true;
         let error = self.lost(LossReason::Aborted);
         self.at_end = true;
         self.read_error.get_or_insert(error.clone());
