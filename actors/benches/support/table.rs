@@ -5,7 +5,7 @@ use super::rounds::{Comparison, Metric};
 /// Prints the names of the columns.
 pub(crate) fn head() {
     println!(
-        "{:<18} {:<26} {:<24} {:>14} {:>14}  {:>6} {:>15}  {:<9}",
+        "{:<17} {:<29} {:<26} {:>14} {:>14}  {:>6} {:>15}  {:<9}",
         "row", "ours", "peer", "ours", "peer", "ratio", "min - max", "required"
     );
 }
@@ -36,7 +36,7 @@ pub(crate) fn line(comparison: &Comparison) {
     };
     let verdict = if comparison.is_met() { "" } else { " MISSED" };
     println!(
-        "{name:<18} {ours_name:<26} {peer_name:<24} {:>14} {:>14}  {:>6.2} {:>15}  {}{verdict}",
+        "{name:<17} {ours_name:<29} {peer_name:<26} {:>14} {:>14}  {:>6.2} {:>15}  {}{verdict}",
         quantity(*metric, ours.median, *size),
         quantity(*metric, peer.median, *size),
         ratio.median,
