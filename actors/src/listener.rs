@@ -130,6 +130,7 @@ pub struct Listener {
     local: Address,
     counters: Arc<Counters>,
     census: Arc<Census>,
+    runtime: Runtime,
 }
 
 impl std::fmt::Debug for Listener {
@@ -167,7 +168,7 @@ impl Listener {
             let acceptor = Acceptor {
                 bound,
                 accept: Arc::new(accept),
-                runtime,
+                runtime: runtime.clone(),
                 counters: counters.clone(),
                 census: census.clone(),
                 pause: None,
@@ -177,6 +178,7 @@ impl Listener {
                 local,
                 counters,
                 census,
+                runtime,
             })
         };
         Runtime::run_on(&arbiter, start).await?
@@ -185,6 +187,11 @@ impl Listener {
     /// The address it listens on: for port 0 the one that the kernel chose.
     pub fn local_address(&self) -> &Address {
         &self.local
+    }
+
+    /// The runtime whose arbiters carry the connections.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 
     /// The port it listens on, for TCP.

@@ -147,7 +147,11 @@ impl Runtime {
     }
 
     /// Resolves after `time`, on whatever runtime it is awaited.
-    pub(crate) async fn sleep(arbiter: &ArbiterHandle, time: Duration) {
+    pub async fn sleep(&self, time: Duration) {
+        Self::sleep_on(self.arbiter(), time).await;
+    }
+
+    pub(crate) async fn sleep_on(arbiter: &ArbiterHandle, time: Duration) {
         if Self::run_on(arbiter, move || tokio::time::sleep(time))
             .await
             .is_err()
@@ -162,7 +166,7 @@ impl Runtime {
 /// # Errors
 ///
 /// `ApiMisuse` on an arbiter, whose own work the future may need.
-pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, StreamError> {
+pub fn block_on<F: Future>(future: F) -> Result<F::Output, StreamError> {
     if Arbiter::try_current().is_some() {
         return Err(StreamError::misuse(
             "a blocking call on an arbiter would wait for itself: use the async twin",

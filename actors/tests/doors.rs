@@ -379,7 +379,7 @@ fn inside_a_system_a_channel_stays_on_its_arbiter_and_blocking_is_refused() {
 
         let is_misuse = |error: StreamError| matches!(error, StreamError::ApiMisuse(_));
         let refused = client.send_blocking("frame").expect_err("an arbiter");
-        assert!(refused.item == "frame" && is_misuse(refused.reason));
+        assert!(refused.item == "frame" && is_misuse(refused.reason.clone()));
         assert!(is_misuse(client.recv_blocking().expect_err("an arbiter")));
         assert!(is_misuse(client.flush_blocking().expect_err("an arbiter")));
         assert!(is_misuse(client.close_blocking().expect_err("an arbiter")));

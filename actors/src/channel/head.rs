@@ -105,7 +105,7 @@ impl Head {
             frames,
             owed,
             controls,
-        } = self.shared.outbox.take(cx);
+        } = self.shared.outbox.take(cx, &self.shared.down_gate);
         if !frames.is_empty() {
             self.shared.stats.sent(&frames);
             self.shared.down_gate.overdraw(BATCH_COST);
@@ -142,6 +142,7 @@ impl Head {
                 self.below.abort();
                 self.fail(self.lost(LossReason::Aborted));
             }
+            Control::Subscribe(subscription) => self.subscribe(subscription),
             Control::HandlesGone => self.handles_gone = true,
         }
     }
@@ -149,6 +150,7 @@ impl Head {
     fn finish(&mut self) {
         if !self.finished {
             self.finished = true;
+            self.shared.outbox.refuse(StreamError::Closed);
             self.shared.down_gate.close(StreamError::Closed);
             if self.below.finish().is_err() {
                 self.fail(self.lost(LossReason::ActorGone));
@@ -250,7 +252,7 @@ impl Actor for Head {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
         ctx.set_mailbox_capacity(0);
-        let this = ctx.address().downgrade();
+        let this = ctx.address();
         if self.below.attach(Box::new(this)).is_err() {
             self.fail(self.lost(LossReason::ActorGone));
         }
@@ -264,6 +266,7 @@ impl Drop for Head {
         self.fail(self.lost(LossReason::ActorGone));
         let error = self.outcome.clone().unwrap_or(StreamError::Closed);
         self.shared.abandon(&error);
+        self.below.detach();
     }
 }
 
@@ -281,7 +284,7 @@ impl ActorFuture<Head> for Work {
     ) -> Poll<()> {
         head.drain(cx);
         if head.outcome.is_none() && head.closing.is_none() {
-            if head.handles_gone && !ctx.connected() {
+            if head.handles_gone {
                 head.close_and_discard();
             } else if head.finished && head.ended {
                 head.close();
@@ -320,6 +323,28 @@ impl Handler<Read<Frames>> for Head {
 }
 
 impl Head {
+    fn subscribe(&mut self, Subscribe { frames, events }: Subscribe) {
+        if let Some(events) = events {
+            if self.ended
+                && let Some(watcher) = events.upgrade()
+            {
+                // What the newcomer missed; one that is gone misses nothing.
+                let _ = watcher.try_send(ConnectionEvent::Ended {
+                    endpoint: self.shared.info.endpoint.clone(),
+                });
+            }
+            self.watchers.push(events);
+        }
+        if let Some(frames) = frames {
+            self.subscriber = Some(frames);
+            while self.subscriber.is_some()
+                && let Some(Ok(Some(waiting))) = self.shared.inbox.try_next_batch()
+            {
+                self.deliver(waiting);
+            }
+        }
+    }
+
     /// Gives a batch to the subscriber, or to the inbox.
     fn deliver(&mut self, message: Read<Frames>) {
         let Some(subscriber) = &self.subscriber else {
@@ -382,23 +407,7 @@ impl Handler<Subscribe> for Head {
     type Result = ();
 
     fn handle(&mut self, message: Subscribe, _: &mut Context<Self>) {
-        if let Some(frames) = message.frames {
-            self.subscriber = Some(frames);
-            while let Some(Ok(Some(waiting))) = self.shared.inbox.try_next_batch() {
-                self.deliver(waiting);
-                if self.subscriber.is_none() {
-                    break;
-                }
-            }
-        }
-        if let Some(events) = message.events {
-            if let (true, Some(late)) = (self.ended, events.upgrade()) {
-                let endpoint = self.shared.info.endpoint.clone();
-                // One that is gone already is dropped with the next event.
-                let _ = late.try_send(ConnectionEvent::Ended { endpoint });
-            }
-            self.watchers.push(events);
-        }
+        self.subscribe(message);
     }
 }
 

@@ -5,6 +5,7 @@
 //! Channel::recv  ◀─ inbox  ◀─ Head ◀─ layers ◀─ Framing ◀─ layers ◀─ ByteStream
 //! ```
 
+mod blocks;
 mod head;
 mod inbox;
 mod outbox;
@@ -12,12 +13,15 @@ mod receiver;
 mod stats;
 
 use std::{
+    future::Future,
+    pin::Pin,
     sync::{Arc, OnceLock},
+    task::Poll,
     time::Duration,
 };
 
 use actix::{Actor, Addr, WeakAddr};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
 pub use head::{Close, Head, Subscribe};
@@ -25,8 +29,8 @@ pub use receiver::Receiver;
 pub use stats::ChannelStats;
 
 use self::{
-    inbox::Inbox,
-    outbox::{Append, Control, Outbox, Taken},
+    inbox::{Inbox, State},
+    outbox::{Append, Control, Outbox, Pushed, Taken},
     stats::Counters,
 };
 use crate::{
@@ -37,7 +41,7 @@ use crate::{
     message::Flush,
     runtime::{self, Runtime},
     stream::{Address, StreamHandle, StreamInfo},
-    unit::{FRAME_OVERHEAD, Frames, FramesBuilder},
+    unit::{COPY_LIMIT, FRAME_OVERHEAD, Frames, FramesBuilder},
 };
 
 /// Bytes that [`Channel::send_all`] gathers before it takes the lock.
@@ -70,7 +74,8 @@ impl Shared {
                     StreamError::Closed => Ok(()),
                     error => Err(error.clone()),
                 })),
-                Control::Finish | Control::Abort | Control::HandlesGone => {}
+                Control::Finish | Control::Abort | Control::Subscribe(_) | Control::HandlesGone => {
+                }
             }
         }
     }
@@ -182,41 +187,64 @@ impl Channel {
         }
     }
 
-    fn check_size(&self, bytes: usize) -> Result<(), StreamError> {
-        let limit = self.shared.info.limits.max_frame;
-        if bytes <= limit {
-            return Ok(());
-        }
-        Err(StreamError::LimitExceeded {
+    #[inline]
+    fn is_too_large(&self, bytes: usize) -> bool {
+        bytes > self.shared.info.limits.max_frame
+    }
+
+    #[cold]
+    fn too_large(&self, bytes: usize) -> StreamError {
+        StreamError::LimitExceeded {
             what: "frame to send",
-            limit: limit as u64,
+            limit: self.shared.info.limits.max_frame as u64,
             got: bytes as u64,
             endpoint: Some(self.shared.info.endpoint.clone()),
-        })
-    }
-
-    /// Sends without waiting, if there is credit; gives the item back if there is none.
-    #[inline]
-    fn send_now<A: Append>(
-        &self,
-        item: A,
-        bytes: usize,
-    ) -> Result<Result<(), (A, StreamError)>, A> {
-        let gate = &self.shared.down_gate;
-        if !gate.try_take(bytes) {
-            return Err(item);
         }
-        Ok(self.shared.outbox.push(item, bytes.min(gate.cap()), gate))
     }
 
-    async fn send_later<A: Append>(&self, item: A, bytes: usize) -> Result<(), (A, StreamError)> {
-        match self.shared.down_gate.acquire(bytes).await {
-            Ok(credit) => {
-                self.shared
-                    .outbox
-                    .push(item, credit.into_amount(), &self.shared.down_gate)
-            }
-            Err(reason) => Err((item, reason)),
+    /// Sends at once if there is credit.
+    #[inline]
+    fn send_now<A: Append>(&self, item: &mut A, bytes: usize) -> Pushed {
+        self.shared
+            .outbox
+            .try_push(item, bytes, &self.shared.down_gate)
+    }
+
+    /// The slow path, kept out of the caller's future: that is moved for every frame.
+    #[cold]
+    fn boxed_later<'a, A: Append + Send>(
+        &'a self,
+        item: &'a mut A,
+        bytes: usize,
+        pushed: Pushed,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StreamError>> + Send + 'a>> {
+        Box::pin(self.send_later(item, bytes, pushed))
+    }
+
+    /// Sends what could not be sent at once. On an error the item is left as it was.
+    #[cold]
+    async fn send_later<A: Append>(
+        &self,
+        item: &mut A,
+        bytes: usize,
+        pushed: Pushed,
+    ) -> Result<(), StreamError> {
+        let mut pushed = pushed;
+        if pushed == Pushed::Full {
+            // Before anything is sent, so that a send that is dropped here sent nothing.
+            let_others_run().await;
+            pushed = self.send_now(item, bytes);
+        }
+        if matches!(pushed, Pushed::NoCredit | Pushed::Full) {
+            let credit = self.shared.down_gate.acquire(bytes).await?;
+            pushed = self
+                .shared
+                .outbox
+                .push(item, credit.into_amount(), &self.shared.down_gate);
+        }
+        match pushed {
+            Pushed::Done(_) => Ok(()),
+            _ => Err(self.shared.outbox.refusal()),
         }
     }
 
@@ -234,16 +262,19 @@ impl Channel {
     /// A dropped send sent nothing, and its place in the line is free.
     #[inline]
     pub async fn send(&self, frame: impl Into<Bytes>) -> Result<(), WriteError<Bytes>> {
-        let item = frame.into();
+        let mut item = frame.into();
         let bytes = item.len() + FRAME_OVERHEAD;
-        if let Err(reason) = self.check_size(item.len()) {
-            return Err(WriteError { item, reason });
+        if self.is_too_large(item.len()) {
+            let reason = self.too_large(item.len());
+            return Err(WriteError::new(item, reason));
         }
-        let result = match self.send_now(item, bytes) {
-            Ok(result) => result,
-            Err(item) => self.send_later(item, bytes).await,
-        };
-        result.map_err(|(item, reason)| WriteError { item, reason })
+        match self.send_now(&mut item, bytes) {
+            Pushed::Done(_) => Ok(()),
+            other => match self.boxed_later(&mut item, bytes, other).await {
+                Ok(()) => Ok(()),
+                Err(reason) => Err(WriteError::new(item, reason)),
+            },
+        }
     }
 
     /// Sends one frame whose payload is copied: the fastest way to send a small one.
@@ -257,13 +288,15 @@ impl Channel {
     /// As [`send`](Self::send).
     #[inline]
     pub async fn send_slice(&self, frame: &[u8]) -> Result<(), StreamError> {
-        self.check_size(frame.len())?;
+        if self.is_too_large(frame.len()) {
+            return Err(self.too_large(frame.len()));
+        }
+        let mut item = frame;
         let bytes = frame.len() + FRAME_OVERHEAD;
-        let result = match self.send_now(frame, bytes) {
-            Ok(result) => result,
-            Err(frame) => self.send_later(frame, bytes).await,
-        };
-        result.map_err(|(_, reason)| reason)
+        match self.send_now(&mut item, bytes) {
+            Pushed::Done(_) => Ok(()),
+            other => self.boxed_later(&mut item, bytes, other).await,
+        }
     }
 
     /// Sends many frames, taking the lock once for every 64 KiB.
@@ -281,12 +314,10 @@ impl Channel {
     ) -> Result<(), WriteError<Frames>> {
         let mut builder = FramesBuilder::new();
         for frame in frames {
-            if let Err(reason) = self.check_size(frame.len()) {
+            if self.is_too_large(frame.len()) {
+                let reason = self.too_large(frame.len());
                 self.send_batch(builder.take()).await?;
-                return Err(WriteError {
-                    item: Frames::single(frame),
-                    reason,
-                });
+                return Err(WriteError::new(Frames::single(frame), reason));
             }
             builder.push(frame);
             if builder.wire_len() >= SEND_ALL_BATCH {
@@ -309,21 +340,18 @@ impl Channel {
         if frames.is_empty() {
             return Ok(());
         }
-        let limit = self.shared.info.limits.max_frame;
-        if let Some(bytes) = frames.above(limit)
-            && let Err(reason) = self.check_size(bytes)
-        {
-            return Err(WriteError {
-                item: frames,
-                reason,
-            });
+        if let Some(bytes) = frames.above(self.shared.info.limits.max_frame) {
+            return Err(WriteError::new(frames, self.too_large(bytes)));
         }
-        let bytes = frames.wire_len();
-        let result = match self.send_now(frames, bytes) {
-            Ok(result) => result,
-            Err(frames) => self.send_later(frames, bytes).await,
-        };
-        result.map_err(|(item, reason)| WriteError { item, reason })
+        let mut item = frames;
+        let bytes = item.wire_len();
+        match self.send_now(&mut item, bytes) {
+            Pushed::Done(_) => Ok(()),
+            other => match self.boxed_later(&mut item, bytes, other).await {
+                Ok(()) => Ok(()),
+                Err(reason) => Err(WriteError::new(item, reason)),
+            },
+        }
     }
 
     /// Sends one frame if that needs no waiting.
@@ -332,16 +360,25 @@ impl Channel {
     ///
     /// `Full` without credit, else `Closed` with the reason; both give the frame back.
     pub fn try_send(&self, frame: impl Into<Bytes>) -> Result<(), TrySendError<Bytes>> {
-        let item = frame.into();
+        let mut item = frame.into();
         let bytes = item.len() + FRAME_OVERHEAD;
-        if let Err(reason) = self.check_size(item.len()) {
-            return Err(TrySendError::Closed(WriteError { item, reason }));
+        if self.is_too_large(item.len()) {
+            let reason = self.too_large(item.len());
+            return Err(TrySendError::Closed(WriteError::new(item, reason)));
         }
-        match self.send_now(item, bytes) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err((item, reason))) => Err(TrySendError::Closed(WriteError { item, reason })),
-            Err(item) => Err(match self.shared.down_gate.closed() {
-                Some(reason) => TrySendError::Closed(WriteError { item, reason }),
+        let mut pushed = self.send_now(&mut item, bytes);
+        if pushed == Pushed::Full {
+            // That is only advice for those who can wait, and given once.
+            pushed = self.send_now(&mut item, bytes);
+        }
+        match pushed {
+            Pushed::Done(_) => Ok(()),
+            Pushed::Refused => {
+                let reason = self.shared.outbox.refusal();
+                Err(TrySendError::Closed(WriteError::new(item, reason)))
+            }
+            Pushed::Full | Pushed::NoCredit => Err(match self.shared.down_gate.closed() {
+                Some(reason) => TrySendError::Closed(WriteError::new(item, reason)),
                 None => TrySendError::Full(item),
             }),
         }
@@ -361,13 +398,10 @@ impl Channel {
     /// A dropped receive took nothing.
     #[inline]
     pub async fn recv(&self) -> Result<Option<Bytes>, StreamError> {
-        if let Some(result) = self.shared.inbox.try_next() {
-            return result;
+        match self.shared.inbox.try_frame() {
+            Some(frame) => Ok(Some(frame)),
+            None => self.shared.inbox.wait(State::take_frame).await,
         }
-        self.shared
-            .inbox
-            .wait(|| self.shared.inbox.try_next())
-            .await
     }
 
     /// Receives one frame if one is there.
@@ -405,13 +439,12 @@ impl Channel {
     /// Only the waiting ends.
     pub async fn poll(&self, timeout: Duration) -> bool {
         let inbox = &self.shared.inbox;
-        let is_ready = || inbox.is_ready().then_some(());
-        if is_ready().is_some() || timeout.is_zero() {
-            return is_ready().is_some();
+        if inbox.is_ready() || timeout.is_zero() {
+            return inbox.is_ready();
         }
         tokio::select! {
-            () = inbox.wait(is_ready) => true,
-            () = Runtime::sleep(&self.shared.arbiter, timeout) => false,
+            () = inbox.wait(|state| state.is_ready().then_some(())) => true,
+            () = Runtime::sleep_on(&self.shared.arbiter, timeout) => false,
         }
     }
 
@@ -509,12 +542,13 @@ impl Channel {
     }
 
     /// The actor at this end of the chain, for actors that would rather pass messages; `None` once it is gone, or while
-    /// it is being started on another thread.
+    /// it is being started on another thread. An address does not keep the channel open, a handle does.
     pub fn address(&self) -> Option<Addr<Head>> {
         self.shared.head.get()?.upgrade()
     }
 
-    /// Takes credit for a [`Write`](crate::message::Write) of `bytes` to [`address`](Self::address), waiting in line.
+    /// Takes credit, waiting in line: for a [`Write`](crate::message::Write) to [`address`](Self::address), or
+    /// for [`post`](Self::post).
     ///
     /// # Errors
     ///
@@ -525,6 +559,73 @@ impl Channel {
     /// As [`Gate::acquire`].
     pub async fn reserve(&self, bytes: usize) -> Result<Credit, StreamError> {
         self.shared.down_gate.acquire(bytes).await
+    }
+
+    /// Takes credit if that needs no waiting.
+    pub fn try_reserve(&self, bytes: usize) -> Option<Credit> {
+        self.shared.down_gate.try_acquire(bytes)
+    }
+
+    /// Credit that nobody was asked for, for what must not wait, such as the answer to a peer that waits for it.
+    pub fn overdraw(&self, bytes: usize) -> Credit {
+        self.shared.down_gate.charge(bytes)
+    }
+
+    /// Sends all of `payload` as one frame, with credit that was reserved before. Never waits, so that it can be called
+    /// under a lock; the credit is re-weighed to what the frame takes.
+    ///
+    /// Returns the frame's number, for [`has_left`](Self::has_left).
+    ///
+    /// # Errors
+    ///
+    /// When the channel is closed or lost, or the frame is above the limit. The payload is then left as it was.
+    pub fn post(&self, payload: &mut BytesMut, mut credit: Credit) -> Result<u64, StreamError> {
+        if self.is_too_large(payload.len()) {
+            return Err(self.too_large(payload.len()));
+        }
+        let gate = &self.shared.down_gate;
+        credit.set((payload.len() + FRAME_OVERHEAD).min(gate.cap()));
+        let owed = credit.into_amount();
+        let pushed = if payload.len() <= COPY_LIMIT {
+            let pushed = self.shared.outbox.push(&mut &payload[..], owed, gate);
+            if pushed != Pushed::Refused {
+                payload.clear();
+            }
+            pushed
+        } else {
+            let mut frame = payload.split().freeze();
+            let pushed = self.shared.outbox.push(&mut frame, owed, gate);
+            if pushed == Pushed::Refused {
+                *payload = frame.into();
+            }
+            pushed
+        };
+        match pushed {
+            Pushed::Done(number) => Ok(number),
+            _ => Err(self.shared.outbox.refusal()),
+        }
+    }
+
+    /// Frames accepted so far, which is the number of the last one.
+    pub fn accepted(&self) -> u64 {
+        self.shared.outbox.appended()
+    }
+
+    /// True when the frame with this number left the outbox: from then on the peer may see it.
+    pub fn has_left(&self, number: u64) -> bool {
+        self.shared.outbox.has_taken(number)
+    }
+
+    /// Sends all frames and facts to actors from now on, beginning with the frames that wait in the inbox.
+    ///
+    /// # Errors
+    ///
+    /// When the channel is closed or lost.
+    pub fn subscribe(&self, subscription: Subscribe) -> Result<(), StreamError> {
+        self.shared
+            .outbox
+            .control(Control::Subscribe(subscription))
+            .map_err(|(_, error)| error)
     }
 
     /// Counts so far, and what is under way now.
@@ -541,7 +642,7 @@ impl Channel {
         let item = frame.into();
         match runtime::block_on(self.send(item.clone())) {
             Ok(result) => result,
-            Err(reason) => Err(WriteError { item, reason }),
+            Err(reason) => Err(WriteError::new(item, reason)),
         }
     }
 
@@ -580,4 +681,17 @@ impl Channel {
     pub fn close_blocking(&self) -> Result<(), StreamError> {
         runtime::block_on(self.close())?
     }
+}
+
+/// Gives the other tasks of this thread a turn.
+async fn let_others_run() {
+    let mut has_run = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut has_run, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -39,7 +39,7 @@ use crate::{
     error::{ConnectionLostError, LossReason, StreamError},
     layer::Above,
     limits::Limits,
-    message::{Abort, Attach, ExpectMore, Finish, Flush, Read, Write},
+    message::{Abort, Attach, Detach, ExpectMore, Finish, Flush, Read, Write},
     unit::Chunk,
 };
 
@@ -152,6 +152,16 @@ enum Consumer {
     Attached(Box<dyn Above<Chunk>>),
     /// Nobody any more: bytes are read and dropped until the peer's end.
     Discarding,
+}
+
+/// What became of one attempt to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadOnce {
+    Pending,
+    /// Less came than there was room for.
+    Short,
+    Full,
+    Ended,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,18 +349,10 @@ impl<T: Transport> ByteStream<T> {
 
     fn poll_read(&mut self, cx: &mut TaskContext<'_>) {
         if !self.at_end && self.wants_to_read() && self.up_gate.poll_open(0, cx).is_ready() {
-            match ring::poll_read(&mut self.io, cx) {
-                Poll::Pending => {}
-                Poll::Ready(Ok(read)) if read.bytes.is_empty() => self.at_end = true,
-                Poll::Ready(Ok(read)) => {
-                    // The next read has to wait until those above had their turn.
-                    cx.waker().wake_by_ref();
-                    self.deliver(read.bytes, read.abandoned);
-                }
-                Poll::Ready(Err(error)) => {
-                    self.at_end = true;
-                    self.read_error = Some(self.lost(error.into()));
-                }
+            // A short read emptied the socket: the second attempt only leaves our waker there, without a system call.
+            // After a full one the next read waits until those above had their turn.
+            if self.read_once(cx) == ReadOnce::Short && self.read_once(cx) != ReadOnce::Pending {
+                cx.waker().wake_by_ref();
             }
         }
         if self.at_end
@@ -358,6 +360,30 @@ impl<T: Transport> ByteStream<T> {
             && let Poll::Ready(reason) = self.io.poll_end(cx)
         {
             self.tell_end(reason);
+        }
+    }
+
+    fn read_once(&mut self, cx: &mut TaskContext<'_>) -> ReadOnce {
+        match ring::poll_read(&mut self.io, cx) {
+            Poll::Pending => ReadOnce::Pending,
+            Poll::Ready(Ok(read)) if read.bytes.is_empty() => {
+                self.at_end = true;
+                ReadOnce::Ended
+            }
+            Poll::Ready(Ok(read)) => {
+                let is_short = read.is_short;
+                self.deliver(read.bytes, read.abandoned);
+                if is_short && self.wants_to_read() {
+                    return ReadOnce::Short;
+                }
+                cx.waker().wake_by_ref();
+                ReadOnce::Full
+            }
+            Poll::Ready(Err(error)) => {
+                self.at_end = true;
+                self.read_error = Some(self.lost(error.into()));
+                ReadOnce::Ended
+            }
         }
     }
 
@@ -665,5 +691,14 @@ impl<T: Transport> Handler<Keep> for ByteStream<T> {
 
     fn handle(&mut self, message: Keep, _: &mut Context<Self>) {
         self.kept = Some(message.0);
+    }
+}
+
+impl<T: Transport> Handler<Detach> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, _: Detach, _: &mut Context<Self>) {
+        // The end begins when the last address is dropped, which the neighbour does next.
+        self.consumer = Consumer::Discarding;
     }
 }

@@ -36,6 +36,10 @@ impl<T: FromValue> FromValue for Option<T> {
             value => T::from_value(value).map(Some),
         }
     }
+
+    fn missing() -> Option<Self> {
+        Some(None)
+    }
 }
 
 fn items(value: Value) -> Result<Vec<Value>, ConvertError> {

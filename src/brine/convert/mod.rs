@@ -46,6 +46,11 @@ pub trait FromValue: Sized {
     ///
     /// [`ConvertError`] if the value is of another type, too large or of another length.
     fn from_value(value: Value) -> Result<Self, ConvertError>;
+
+    /// What an argument of this type is when the caller left it out. `None` where it must be there.
+    fn missing() -> Option<Self> {
+        None
+    }
 }
 
 /// A type that can be the positional arguments of a call: tuples to 12, `()` being no argument,
@@ -106,6 +111,15 @@ impl ConvertError {
         Self::Type {
             expected,
             got: got.type_name(),
+            at: Path::default(),
+        }
+    }
+
+    /// Something else than a value was there: a reference, say.
+    pub(crate) fn other(expected: &'static str, got: &'static str) -> Self {
+        Self::Type {
+            expected,
+            got,
             at: Path::default(),
         }
     }

@@ -1,0 +1,177 @@
+//! The peer: tokio-util's `Framed` with its `LengthDelimitedCodec`, each end on a thread of its own.
+
+use std::{
+    net::{TcpListener, TcpStream as Socket},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+use super::{
+    cell::{self, Meter, Outcome, Stopwatch},
+    thread,
+};
+
+/// Settings of a `Framed`.
+#[derive(Clone, Copy)]
+pub(crate) enum Tuning {
+    /// As it comes: a read buffer and a backpressure boundary of 8 KiB.
+    Default,
+    /// A read buffer of 256 KiB and a backpressure boundary of 128 KiB.
+    Tuned,
+}
+
+type Wire = Framed<TcpStream, LengthDelimitedCodec>;
+
+impl Tuning {
+    fn wrap(self, socket: Socket) -> Wire {
+        let stream = TcpStream::from_std(socket).expect("a runtime is there");
+        let codec = LengthDelimitedCodec::new();
+        match self {
+            Self::Default => Framed::new(stream, codec),
+            Self::Tuned => {
+                let mut framed = Framed::with_capacity(stream, codec, 256 << 10);
+                framed.set_backpressure_boundary(128 << 10);
+                framed
+            }
+        }
+    }
+}
+
+/// Two connected sockets with TCP_NODELAY.
+fn sockets() -> (Socket, Socket) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let near = Socket::connect(address).expect("it listens");
+    let (far, _) = listener.accept().expect("it was connected to");
+    for socket in [&near, &far] {
+        socket.set_nodelay(true).expect("TCP knows it");
+        socket.set_nonblocking(true).expect("a socket can");
+    }
+    (near, far)
+}
+
+/// One way: `feed` for each frame, which writes when the boundary is reached, and one flush at the end.
+pub(crate) fn one_way(time: Duration, tuning: Tuning, size: usize) -> Outcome {
+    let (near, far) = sockets();
+    let frame = Bytes::from(vec![b'x'; size]);
+    cell::run(time, |stop, reports| {
+        thread::spawn(move || async move {
+            let mut wire = tuning.wrap(near);
+            let mut sent = 0;
+            while !stop.is_set() {
+                wire.feed(frame.clone()).await.expect("the peer reads");
+                sent += 1;
+            }
+            SinkExt::<Bytes>::close(&mut wire)
+                .await
+                .expect("the peer reads");
+            let _ = reports.sent.send(sent);
+        });
+        thread::spawn(move || async move {
+            let mut wire = tuning.wrap(far);
+            let mut meter = Meter::new(size);
+            while let Some(frame) = wire.next().await {
+                meter.take(&frame.expect("no loss"));
+            }
+            let _ = reports.outcome.send(meter.stop());
+        });
+    })
+}
+
+/// When an end that answers, or asks many questions at once, flushes.
+#[derive(Clone, Copy)]
+pub(crate) enum Flushing {
+    /// After each frame: `send`, as most programs do.
+    Each,
+    /// When no further frame has arrived yet: `feed`, and a flush before it waits.
+    WhenIdle,
+}
+
+impl Flushing {
+    async fn send(self, wire: &mut Wire, frame: Bytes) {
+        match self {
+            Self::Each => wire.send(frame).await,
+            Self::WhenIdle => wire.feed(frame).await,
+        }
+        .expect("the peer reads");
+    }
+
+    async fn next(self, wire: &mut Wire) -> Option<BytesMut> {
+        let next = match self {
+            Self::Each => wire.next().await,
+            Self::WhenIdle => match wire.next().now_or_never() {
+                Some(next) => next,
+                None => {
+                    let flushed = SinkExt::<Bytes>::flush(wire).await;
+                    flushed.expect("the peer reads");
+                    wire.next().await
+                }
+            },
+        };
+        next.map(|frame| frame.expect("no loss"))
+    }
+}
+
+/// Answers each frame with itself.
+fn echo(socket: Socket, tuning: Tuning, flushing: Flushing) {
+    thread::spawn(move || async move {
+        let mut wire = tuning.wrap(socket);
+        while let Some(frame) = flushing.next(&mut wire).await {
+            flushing.send(&mut wire, frame.freeze()).await;
+        }
+    });
+}
+
+/// One question after the other.
+pub(crate) fn ping_pong(time: Duration, tuning: Tuning, size: usize) -> Outcome {
+    let (near, far) = sockets();
+    let question = Bytes::from(vec![b'x'; size]);
+    cell::run(time, |stop, reports| {
+        echo(far, tuning, Flushing::Each);
+        thread::spawn(move || async move {
+            let mut wire = tuning.wrap(near);
+            let mut asked = 0;
+            let mut watch = Stopwatch::start();
+            while !stop.is_set() {
+                wire.send(question.clone()).await.expect("the peer reads");
+                let answer = wire.next().await.expect("an answer").expect("no loss");
+                assert_eq!(
+                    answer.len(),
+                    size,
+                    "the answer has the size of the question"
+                );
+                asked += 1;
+                watch.lap();
+            }
+            let _ = reports.sent.send(asked);
+            let _ = reports.outcome.send(watch.stop());
+        });
+    })
+}
+
+/// `window` questions under way at all times, asked by one task.
+pub(crate) fn in_flight(time: Duration, flushing: Flushing, window: u64, size: usize) -> Outcome {
+    let (near, far) = sockets();
+    let question = Bytes::from(vec![b'x'; size]);
+    cell::run(time, |stop, reports| {
+        echo(far, Tuning::Default, flushing);
+        thread::spawn(move || async move {
+            let mut wire = Tuning::Default.wrap(near);
+            let mut meter = Meter::new(size);
+            let mut sent = 0;
+            while meter.frames() < sent || !stop.is_set() {
+                while sent - meter.frames() < window && !stop.is_set() {
+                    flushing.send(&mut wire, question.clone()).await;
+                    sent += 1;
+                }
+                meter.take(&flushing.next(&mut wire).await.expect("an answer"));
+            }
+            let _ = reports.sent.send(sent);
+            let _ = reports.outcome.send(meter.stop());
+        });
+    })
+}

@@ -1,0 +1,239 @@
+//! Our side: channels over loopback TCP, each end on an arbiter of its own.
+
+use std::{
+    future::Future,
+    sync::{OnceLock, mpsc},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rpyc_actors::{
+    Chain, Channel, Endpoint, Frames, FramesBuilder, Layers, Listener, ListenerConfig, Runtime,
+    TcpConfig,
+};
+
+use super::{
+    cell::{self, Meter, Outcome, Stop, Stopwatch},
+    thread,
+};
+
+/// Where the user of a channel runs.
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    /// As a task on the arbiter of the channel.
+    Arbiter,
+    /// As a task of a runtime on another thread.
+    OtherThread,
+}
+
+impl Place {
+    fn spawn<F>(self, channel: &Channel, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match self {
+            Self::Arbiter => assert!(channel.arbiter().spawn(task), "the arbiter runs"),
+            Self::OtherThread => drop(thread::spawn(move || task)),
+        }
+    }
+}
+
+/// One arbiter for each end.
+fn runtimes() -> &'static [Runtime; 2] {
+    static RUNTIMES: OnceLock<[Runtime; 2]> = OnceLock::new();
+    RUNTIMES.get_or_init(|| {
+        let both = Runtime::start(2).expect("threads can be started");
+        [0, 1].map(|at| {
+            Runtime::with_arbiters([both.arbiters()[at].clone()]).expect("it is one arbiter")
+        })
+    })
+}
+
+/// A connected pair of channels with the same layers.
+fn channels(layers: &Layers) -> (Channel, Channel) {
+    let [near, far] = runtimes();
+    let (sender, accepted) = mpsc::channel();
+    let on_accept = layers.clone();
+    let endpoint = Endpoint::tcp("127.0.0.1", 0, TcpConfig::default());
+    let listening = Listener::bind(
+        &endpoint,
+        ListenerConfig::default().runtime(far.clone()),
+        move |stream| drop(sender.send(on_accept.channel(stream))),
+    );
+    let listener = pollster::block_on(listening).expect("a free port");
+    let port = listener.port().expect("a TCP port");
+    let near = Chain::new(Endpoint::tcp("127.0.0.1", port, TcpConfig::default()))
+        .layers(layers.clone())
+        .runtime(near.clone())
+        .connect_blocking()
+        .expect("it listens");
+    let far = accepted.recv().expect("it was connected to");
+    (near, far)
+}
+
+/// How frames are handed over.
+#[derive(Clone, Copy)]
+pub(crate) enum Style {
+    /// `send(Bytes)` and `recv()`.
+    Single,
+    /// `send_slice` and `Receiver::recv`.
+    Slices,
+    /// `send_batch` of one prebuilt batch of so many frames, and `Receiver::recv_batch`; each frame is looked at.
+    Batches(usize),
+    /// The same, with each batch laid out frame by frame before it is sent.
+    Built(usize),
+}
+
+impl Style {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Single => "send(Bytes), recv()",
+            Self::Slices => "send_slice, Receiver::recv",
+            Self::Batches(_) => "send_batch, recv_batch",
+            Self::Built(_) => "build, send_batch, recv_batch",
+        }
+    }
+
+    /// Sends frames of `size` bytes until it is time to stop. Gives their number.
+    async fn send(self, channel: &Channel, size: usize, stop: &Stop) -> u64 {
+        let frame = Bytes::from(vec![b'x'; size]);
+        let mut sent = 0;
+        match self {
+            Self::Single => {
+                while !stop.is_set() {
+                    channel.send(frame.clone()).await.expect("the peer reads");
+                    sent += 1;
+                }
+            }
+            Self::Slices => {
+                while !stop.is_set() {
+                    channel.send_slice(&frame).await.expect("the peer reads");
+                    sent += 1;
+                }
+            }
+            Self::Batches(count) => {
+                let batch: Frames = std::iter::repeat_n(frame, count).collect();
+                while !stop.is_set() {
+                    let batch = batch.clone();
+                    channel.send_batch(batch).await.expect("the peer reads");
+                    sent += count as u64;
+                }
+            }
+            Self::Built(count) => {
+                let mut builder = FramesBuilder::new();
+                while !stop.is_set() {
+                    (0..count).for_each(|_| builder.push_slice(&frame));
+                    let batch = builder.take();
+                    channel.send_batch(batch).await.expect("the peer reads");
+                    sent += count as u64;
+                }
+            }
+        }
+        sent
+    }
+
+    /// Receives frames until the peer's end.
+    async fn receive(self, channel: &Channel, meter: &mut Meter) {
+        match self {
+            Self::Single => {
+                while let Some(frame) = channel.recv().await.expect("no loss") {
+                    meter.take(&frame);
+                }
+            }
+            Self::Slices => {
+                let mut receiver = channel.receiver().expect("it is the first");
+                while let Some(frame) = receiver.recv().await.expect("no loss") {
+                    meter.take(&frame);
+                }
+            }
+            Self::Batches(_) | Self::Built(_) => {
+                let mut receiver = channel.receiver().expect("it is the first");
+                while let Some(batch) = receiver.recv_batch().await.expect("no loss") {
+                    batch.for_each_slice(|frame| meter.take(frame));
+                }
+            }
+        }
+    }
+}
+
+/// Frames one way, as fast as they go.
+pub(crate) fn one_way(
+    time: Duration,
+    layers: &Layers,
+    place: Place,
+    style: Style,
+    size: usize,
+) -> Outcome {
+    let (near, far) = channels(layers);
+    cell::run(time, |stop, reports| {
+        place.spawn(&near.clone(), async move {
+            let sent = style.send(&near, size, &stop).await;
+            let _ = reports.sent.send(sent);
+            near.close().await.expect("the peer reads");
+        });
+        place.spawn(&far.clone(), async move {
+            let mut meter = Meter::new(size);
+            style.receive(&far, &mut meter).await;
+            let _ = reports.outcome.send(meter.stop());
+        });
+    })
+}
+
+/// Answers each frame with itself.
+fn echo(channel: Channel) {
+    Place::Arbiter.spawn(&channel.clone(), async move {
+        while let Some(frame) = channel.recv().await.expect("no loss") {
+            channel.send(frame).await.expect("the peer reads");
+        }
+    });
+}
+
+/// One question after the other.
+pub(crate) fn ping_pong(time: Duration, layers: &Layers, place: Place, size: usize) -> Outcome {
+    let (near, far) = channels(layers);
+    let question = Bytes::from(vec![b'x'; size]);
+    cell::run(time, |stop, reports| {
+        echo(far);
+        place.spawn(&near.clone(), async move {
+            let mut asked = 0;
+            let mut watch = Stopwatch::start();
+            while !stop.is_set() {
+                near.send(question.clone()).await.expect("the peer reads");
+                let answer = near.recv().await.expect("no loss").expect("an answer");
+                assert_eq!(
+                    answer.len(),
+                    size,
+                    "the answer has the size of the question"
+                );
+                asked += 1;
+                watch.lap();
+            }
+            let _ = reports.sent.send(asked);
+            let _ = reports.outcome.send(watch.stop());
+            near.close().await.expect("the peer reads");
+        });
+    })
+}
+
+/// `window` questions under way at all times, asked by one task.
+pub(crate) fn in_flight(time: Duration, window: u64, size: usize) -> Outcome {
+    let (near, far) = channels(&Layers::new());
+    let question = Bytes::from(vec![b'x'; size]);
+    cell::run(time, |stop, reports| {
+        echo(far);
+        Place::Arbiter.spawn(&near.clone(), async move {
+            let mut meter = Meter::new(size);
+            let mut sent = 0;
+            while meter.frames() < sent || !stop.is_set() {
+                while sent - meter.frames() < window && !stop.is_set() {
+                    near.send(question.clone()).await.expect("the peer reads");
+                    sent += 1;
+                }
+                meter.take(&near.recv().await.expect("no loss").expect("an answer"));
+            }
+            let _ = reports.sent.send(sent);
+            let _ = reports.outcome.send(meter.stop());
+            near.close().await.expect("the peer reads");
+        });
+    })
+}

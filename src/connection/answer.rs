@@ -1,0 +1,185 @@
+//! What this end answers to each request of the peer.
+
+use std::sync::Arc;
+
+use super::{Connection, Exported, Link};
+use crate::{
+    brine::{Str, Value},
+    object::Object,
+    protocol::{Exception, Request},
+    service::{Call, Function, Member, Running},
+};
+
+type LocalItem = super::export::LocalItem;
+
+/// The answer, or the work that gives it.
+pub(super) fn answer(link: &Arc<Link>, request: Request<Exported>) -> Running {
+    match request {
+        Request::Call {
+            object,
+            args,
+            kwargs,
+        } => match object {
+            LocalItem::Ours(Exported::Function(function)) => call(link, &function, args, kwargs),
+            other => refuse(Exception::type_error(format!(
+                "'{}' object is not callable",
+                type_name(&other)
+            ))),
+        },
+        Request::CallAttr {
+            object,
+            name,
+            args,
+            kwargs,
+        } => match member(link, &object, &name) {
+            Ok(Member::Function(function)) => call(link, &function, args, kwargs),
+            Ok(Member::Constant(value)) => refuse(Exception::type_error(format!(
+                "'{}' object is not callable",
+                value.type_name()
+            ))),
+            Err(exception) => refuse(exception),
+        },
+        other => Running::Done(at_once(link, other)),
+    }
+}
+
+fn refuse(exception: Exception) -> Running {
+    Running::Done(Err(exception))
+}
+
+fn call(
+    link: &Arc<Link>,
+    function: &Function,
+    args: Vec<LocalItem>,
+    kwargs: Vec<(Str, LocalItem)>,
+) -> Running {
+    let args = args.into_iter().map(|item| link.import(item)).collect();
+    let kwargs = kwargs
+        .into_iter()
+        .map(|(name, item)| (name, link.import(item)))
+        .collect();
+    function.run(Call {
+        name: function.name().clone(),
+        args,
+        kwargs,
+        connection: Connection::of(link.hold()),
+    })
+}
+
+/// An attribute. What is not named by the service does not exist: values have no attributes, either.
+fn member(link: &Link, object: &LocalItem, name: &str) -> Result<Member, Exception> {
+    let found = match object {
+        LocalItem::Ours(Exported::Root(_)) => link.service.member(name),
+        LocalItem::Ours(Exported::Function(function)) if name == "__call__" => {
+            Some(Member::Function(function.clone()))
+        }
+        LocalItem::Ours(Exported::Function(function)) if name == "__name__" => {
+            Some(Member::Constant(function.name().clone().into()))
+        }
+        _ => None,
+    };
+    // The words of RPyC (`core/protocol.py`, `_check_attr`).
+    found.ok_or_else(|| Exception::attribute_error(format!("cannot access '{name}'")))
+}
+
+/// The answers that need no function of the service.
+fn at_once(link: &Arc<Link>, request: Request<Exported>) -> Result<Object, Exception> {
+    match request {
+        Request::Ping { data } => Ok(link.import(data)),
+        Request::GetRoot => Ok(Object::Root),
+        Request::GetAttr { object, name } => Ok(match member(link, &object, &name)? {
+            Member::Function(function) => Object::Function(function),
+            Member::Constant(value) => Object::Value(value),
+        }),
+        Request::SetAttr { .. } | Request::DelAttr { .. } => {
+            Err(Exception::attribute_error("access denied"))
+        }
+        Request::Repr { object } | Request::Str { object } => Ok(describe(link, &object).into()),
+        Request::Cmp { object, other, op } => Ok(compare(&object, &other, &op)),
+        Request::Hash { object } => hash(&object),
+        Request::Dir { object } => Ok(match object {
+            LocalItem::Ours(Exported::Root(service)) => {
+                Value::tuple(service.names().into_iter().map(Value::Str)).into()
+            }
+            LocalItem::Ours(Exported::Function(_)) => Value::tuple(
+                [Str::from_static("__call__"), Str::from_static("__name__")].map(Value::Str),
+            )
+            .into(),
+            _ => Value::Tuple(Vec::new()).into(),
+        }),
+        Request::Pickle { .. } => Err(Exception::value_error("pickling is disabled")),
+        Request::Del { freed } => {
+            drop(freed);
+            Ok(Value::None.into())
+        }
+        Request::Inspect { object } => Ok(match object {
+            Exported::Function(_) => Value::Tuple(vec![Value::from(("__call__", ()))]).into(),
+            Exported::Root(_) => Value::Tuple(Vec::new()).into(),
+        }),
+        Request::BuffIter { object, count } => items(object, count),
+        Request::CtxExit { .. } => Err(Exception::attribute_error("cannot access '__exit__'")),
+        Request::InstanceCheck { .. } => Ok(false.into()),
+        Request::OldSlicing { .. } => {
+            Err(Exception::attribute_error("cannot access '__getitem__'"))
+        }
+        Request::Call { .. } | Request::CallAttr { .. } => {
+            unreachable!("calls are answered before")
+        }
+    }
+}
+
+fn type_name(item: &LocalItem) -> &str {
+    item.type_name()
+}
+
+fn describe(link: &Link, object: &LocalItem) -> String {
+    match object {
+        LocalItem::Value(value) => value.to_string(),
+        LocalItem::Ours(Exported::Root(_)) => format!("<rpyc service {}>", link.service.name()),
+        LocalItem::Ours(Exported::Function(function)) => format!("<function {}>", function.name()),
+        LocalItem::Theirs(id) => format!("<reference to {}>", id.name()),
+        LocalItem::Tuple(_) => "<tuple with references>".into(),
+    }
+}
+
+/// Only identity is known of references.
+fn compare(object: &LocalItem, other: &LocalItem, op: &str) -> Object {
+    let (LocalItem::Ours(one), LocalItem::Ours(two)) = (object, other) else {
+        return Value::NotImplemented.into();
+    };
+    match op {
+        "__eq__" => (one == two).into(),
+        "__ne__" => (one != two).into(),
+        _ => Value::NotImplemented.into(),
+    }
+}
+
+fn hash(object: &LocalItem) -> Result<Object, Exception> {
+    use crate::protocol::Export;
+    match object {
+        // Half of an address always fits, and says nothing about where things are.
+        LocalItem::Ours(ours) => Ok(((ours.identity() >> 4) as i64 & i64::from(i32::MAX)).into()),
+        other => Err(Exception::type_error(format!(
+            "unhashable type: '{}'",
+            type_name(other)
+        ))),
+    }
+}
+
+/// The first items of a tuple; nothing else of ours can be iterated over.
+fn items(object: LocalItem, count: Option<u64>) -> Result<Object, Exception> {
+    match object {
+        LocalItem::Value(Value::Tuple(mut items)) => {
+            items.truncate(
+                count
+                    .and_then(|count| usize::try_from(count).ok())
+                    .unwrap_or(usize::MAX),
+            );
+            Ok(Value::Tuple(items).into())
+        }
+        other => Err(Exception::type_error(format!(
+            "'{}' object is not iterable",
+            type_name(&other)
+        ))),
+    }
+}

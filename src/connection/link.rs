@@ -1,0 +1,546 @@
+//! [`Link`]: what the handles, the references and the actor of one connection share.
+//!
+//! One lock guards the protocol together with its place in the channel's outbox, so that sequence numbers match the
+//! order on the wire. Nothing of an application runs under it, and nothing waits.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use rpyc_actors::{Channel, Credit, Frames, StreamError};
+use tokio::sync::oneshot;
+
+use super::export::{Exported, LocalItem};
+use crate::{
+    brine::BrineError,
+    error::Error,
+    netref::Netref,
+    object::Object,
+    protocol::{
+        Ask, CallError, Exception, IdPack, Limits, Pack, PackTuple, Packer, Protocol,
+        ProtocolError, Refusal, SendError, Seq,
+    },
+    service::Service,
+};
+
+/// Credit that a call asks for before its size is known, in bytes.
+const CALL_ESTIMATE: usize = 128;
+/// How long a reference that nobody uses waits for a request that its DEL can follow.
+const RELEASE_AFTER: Duration = Duration::from_millis(20);
+
+/// What a call gets in the end.
+pub(super) type Answer = Result<LocalItem, Failure>;
+
+/// Why a call has no answer.
+pub(super) enum Failure {
+    Call(CallError),
+    NotSent(StreamError),
+    MayHaveRun(StreamError),
+    TimedOut,
+}
+
+/// A call that waits.
+pub(super) struct Waiter {
+    answer: oneshot::Sender<Answer>,
+    /// The number of its frame.
+    frame: u64,
+}
+
+impl Waiter {
+    /// Gives the answer; gives it back if nobody waits any more.
+    pub(super) fn tell(self, answer: Answer) -> Result<(), Answer> {
+        self.answer.send(answer)
+    }
+}
+
+pub(crate) struct Link {
+    pub(super) channel: Channel,
+    pub(super) service: Arc<Service>,
+    state: Mutex<State>,
+    /// Calls made by handlers of this connection that wait for their answer.
+    nested: AtomicUsize,
+    /// The peer's root, once it was asked for.
+    pub(super) root: tokio::sync::OnceCell<IdPack>,
+    /// True once everything is over.
+    pub(super) over: tokio::sync::watch::Sender<bool>,
+    /// Handles and references; at none the connection closes.
+    holders: AtomicUsize,
+    close_wanted: AtomicBool,
+    drain_wanted: AtomicBool,
+}
+
+struct State {
+    protocol: Protocol<Waiter, Exported>,
+    scratch: BytesMut,
+    /// Frames that the channel accepted; only this connection gives it any.
+    posted: u64,
+    /// The actor, and until when it sleeps.
+    waker: Option<Waker>,
+    wakes_at: Option<Instant>,
+    release_at: Option<Instant>,
+    ended: Option<StreamError>,
+}
+
+/// What became of the frames of one batch, to be dealt with outside of the lock.
+pub(super) type Incoming = crate::protocol::Incoming<Waiter, Exported>;
+
+impl Link {
+    pub(super) fn new(channel: Channel, service: Arc<Service>, limits: Limits) -> Arc<Self> {
+        let state = State {
+            protocol: Protocol::new(limits),
+            scratch: BytesMut::new(),
+            posted: channel.accepted(),
+            waker: None,
+            wakes_at: None,
+            release_at: None,
+            ended: None,
+        };
+        Arc::new(Self {
+            channel,
+            service,
+            state: Mutex::new(state),
+            nested: AtomicUsize::new(0),
+            root: tokio::sync::OnceCell::new(),
+            over: tokio::sync::watch::Sender::new(false),
+            holders: AtomicUsize::new(0),
+            close_wanted: AtomicBool::new(false),
+            drain_wanted: AtomicBool::new(false),
+        })
+    }
+
+    /// Sends a request, and gives where the answer will arrive.
+    fn start<P: PackTuple<Exported>>(
+        &self,
+        ask: &Ask<P>,
+        timeout: Option<Duration>,
+        credit: Credit,
+    ) -> Result<oneshot::Receiver<Answer>, Error> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let (answer, receiver) = oneshot::channel();
+        let mut state = self.state.lock();
+        let State {
+            protocol,
+            scratch,
+            posted,
+            ended,
+            ..
+        } = &mut *state;
+        if let Some(error) = ended {
+            return Err(Error::NotSent(error.clone()));
+        }
+        let waiter = Waiter {
+            answer,
+            frame: *posted + 1,
+        };
+        let number = protocol
+            .request(ask, waiter, deadline, scratch)
+            .map_err(Error::Unsendable)?;
+        if let Err(error) = self.channel.post(scratch, credit) {
+            scratch.clear();
+            let waiter = protocol.abandon(number);
+            drop(state);
+            drop(waiter);
+            return Err(Error::NotSent(error));
+        }
+        *posted += 1;
+        self.flush_releases(&mut state);
+        if let Some(deadline) = deadline {
+            wake_before(state, deadline);
+        }
+        Ok(receiver)
+    }
+
+    /// DELs go directly behind a request: before it, their answers would hold back the one that is waited for.
+    fn flush_releases(&self, state: &mut State) {
+        state.release_at = None;
+        while state.protocol.poll_release(&mut state.scratch) {
+            self.post(state);
+        }
+    }
+
+    /// Sends what is in the scratch buffer, without asking for credit: the peer waits for it.
+    fn post(&self, state: &mut State) {
+        let credit = self.channel.overdraw(state.scratch.len());
+        match self.channel.post(&mut state.scratch, credit) {
+            Ok(_) => state.posted += 1,
+            // The channel is ending, of which the actor learns by itself.
+            Err(_) => state.scratch.clear(),
+        }
+    }
+
+    /// Calls, and waits for the answer.
+    ///
+    /// # Cancellation
+    ///
+    /// A call dropped before its place in the line came was not sent. Later, its answer is dropped when it comes, and
+    /// the references in it are given back.
+    pub(crate) async fn ask<P: PackTuple<Exported>>(
+        self: &Arc<Self>,
+        ask: Ask<P>,
+        timeout: Option<Duration>,
+    ) -> Result<Object, Error> {
+        Ok(self.import(self.ask_item(ask, timeout).await?))
+    }
+
+    /// [`ask`](Self::ask), without making handles of the references in the answer.
+    pub(super) async fn ask_item<P: PackTuple<Exported>>(
+        &self,
+        ask: Ask<P>,
+        timeout: Option<Duration>,
+    ) -> Result<LocalItem, Error> {
+        let credit = match self.channel.try_reserve(CALL_ESTIMATE) {
+            Some(credit) => credit,
+            None => self
+                .channel
+                .reserve(CALL_ESTIMATE)
+                .await
+                .map_err(|error| Error::NotSent(self.end_reason().unwrap_or(error)))?,
+        };
+        let receiver = self.start(&ask, timeout, credit)?;
+        drop(ask);
+        let _nested = Nested::enter(self);
+        let waiting = Waiting {
+            link: self,
+            receiver,
+        };
+        match waiting.await {
+            Ok(item) => Ok(item),
+            Err(Failure::Call(error)) => Err(error.into()),
+            Err(Failure::NotSent(error)) => Err(Error::NotSent(error)),
+            Err(Failure::MayHaveRun(error)) => Err(Error::MayHaveRun(error)),
+            Err(Failure::TimedOut) => Err(Error::TimedOut(timeout.unwrap_or_default())),
+        }
+    }
+
+    /// Makes handles of the references in an item.
+    pub(super) fn import(self: &Arc<Self>, item: LocalItem) -> Object {
+        match item {
+            LocalItem::Value(value) => Object::Value(value),
+            LocalItem::Tuple(items) => {
+                Object::Tuple(items.into_iter().map(|item| self.import(item)).collect())
+            }
+            LocalItem::Theirs(id) => Object::Netref(Netref::new(self, id)),
+            LocalItem::Ours(Exported::Root(_)) => Object::Root,
+            LocalItem::Ours(Exported::Function(function)) => Object::Function(function),
+        }
+    }
+
+    /// A reference is not used any more.
+    pub(crate) fn release(&self, id: &IdPack) {
+        let mut state = self.state.lock();
+        if state.ended.is_some() {
+            return;
+        }
+        state.protocol.release(id, 1);
+        if state.release_at.is_none() {
+            let at = Instant::now() + RELEASE_AFTER;
+            state.release_at = Some(at);
+            wake_before(state, at);
+        }
+    }
+
+    /// Answers a request.
+    pub(super) fn reply(self: &Arc<Self>, seq: &Seq, result: Result<&Object, &Exception>) {
+        let mut state = self.state.lock();
+        let State {
+            protocol,
+            scratch,
+            ended,
+            ..
+        } = &mut *state;
+        if ended.is_some() {
+            return;
+        }
+        let sent = match result {
+            Ok(object) => protocol.reply(seq, &Outgoing { link: self, object }, scratch),
+            Err(exception) => {
+                protocol.exception(seq, exception, scratch);
+                Ok(())
+            }
+        };
+        if let Err(error) = sent {
+            protocol.exception(seq, &unsendable(&error), scratch);
+        }
+        self.post(&mut state);
+    }
+
+    /// Reads frames, each with its size. What they mean is dealt with outside of the lock.
+    pub(super) fn handle_frames(
+        &self,
+        frames: Frames,
+        incoming: &mut Vec<(usize, Incoming)>,
+    ) -> Result<(), ProtocolError> {
+        let mut state = self.state.lock();
+        for frame in frames {
+            incoming.push((frame.len(), state.protocol.handle_frame(frame)?));
+        }
+        Ok(())
+    }
+
+    /// References of an answer that nobody waits for.
+    pub(super) fn give_back(&self, item: &LocalItem) {
+        self.state.lock().protocol.release_item(item);
+    }
+
+    /// The calls whose deadline passed; and flushes references that waited long enough. Says when to come again.
+    pub(super) fn work(&self, now: Instant, waker: &Waker) -> (Vec<Waiter>, Option<Instant>) {
+        let mut state = self.state.lock();
+        if state.release_at.is_some_and(|at| at <= now) {
+            self.flush_releases(&mut state);
+        }
+        let expired = match state.protocol.poll_timeout() {
+            Some(at) if at <= now => state.protocol.expire(now),
+            _ => Vec::new(),
+        };
+        let next = [state.protocol.poll_timeout(), state.release_at]
+            .into_iter()
+            .flatten()
+            .min();
+        match &mut state.waker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+        state.wakes_at = next;
+        (
+            expired.into_iter().map(|(_, waiter)| waiter).collect(),
+            next,
+        )
+    }
+
+    /// Tells the peer that we close, once, and the actor that it shall.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        let State {
+            protocol, scratch, ..
+        } = &mut *state;
+        protocol.close(scratch);
+        if !scratch.is_empty() {
+            self.post(&mut state);
+        }
+        self.close_wanted.store(true, Ordering::Release);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Asks the actor to finish the requests it has, and then to close.
+    pub(crate) fn drain(&self) {
+        self.drain_wanted.store(true, Ordering::Release);
+        let waker = self.state.lock().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn is_drain_wanted(&self) -> bool {
+        self.drain_wanted.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_close_wanted(&self) -> bool {
+        self.close_wanted.load(Ordering::Acquire)
+    }
+
+    /// One more handle or reference.
+    pub(crate) fn hold(self: &Arc<Self>) -> Hold {
+        self.holders.fetch_add(1, Ordering::Relaxed);
+        Hold(self.clone())
+    }
+
+    /// Ends the connection: every call that waits gets its error. Gives whether this was the first end.
+    pub(super) fn end(&self, reason: &StreamError) -> bool {
+        let mut state = self.state.lock();
+        if state.ended.is_some() {
+            return false;
+        }
+        state.ended = Some(reason.clone());
+        let (waiters, objects) = state.protocol.end();
+        drop(state);
+        drop(objects);
+        for (_, waiter) in waiters {
+            let failure = if self.channel.has_left(waiter.frame) {
+                Failure::MayHaveRun
+            } else {
+                Failure::NotSent
+            };
+            // Whoever went away misses nothing.
+            let _ = waiter.tell(Err(failure(reason.clone())));
+        }
+        true
+    }
+
+    pub(super) fn end_reason(&self) -> Option<StreamError> {
+        self.state.lock().ended.clone()
+    }
+
+    pub(super) fn stats(&self) -> crate::protocol::Stats {
+        self.state.lock().protocol.stats()
+    }
+
+    /// Calls of our own handlers that wait for the peer.
+    pub(super) fn nested(&self) -> usize {
+        self.nested.load(Ordering::Relaxed)
+    }
+}
+
+/// Keeps a connection open. Dropping the last one closes it.
+pub(crate) struct Hold(Arc<Link>);
+
+impl std::ops::Deref for Hold {
+    type Target = Arc<Link>;
+
+    fn deref(&self) -> &Arc<Link> {
+        &self.0
+    }
+}
+
+impl Clone for Hold {
+    fn clone(&self) -> Self {
+        self.0.hold()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.0.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.close();
+        }
+    }
+}
+
+fn unsendable(error: &SendError) -> Exception {
+    Exception::type_error(format!("the result cannot be sent: {error}"))
+}
+
+/// Sees to it that the actor looks at the clock no later than `at`.
+fn wake_before(mut state: parking_lot::MutexGuard<'_, State>, at: Instant) {
+    if state.wakes_at.is_none_or(|wakes_at| at < wakes_at) {
+        state.wakes_at = Some(at);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The wait for an answer. Dropped early, it gives back the references of an answer that had just come.
+struct Waiting<'a> {
+    link: &'a Link,
+    receiver: oneshot::Receiver<Answer>,
+}
+
+impl Future for Waiting<'_> {
+    type Output = Answer;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Answer> {
+        let result = std::task::ready!(std::pin::Pin::new(&mut self.receiver).poll(cx));
+        // The sender is dropped without a word only together with the whole connection.
+        let gone = || Failure::MayHaveRun(self.link.end_reason().unwrap_or(StreamError::Closed));
+        std::task::Poll::Ready(result.unwrap_or_else(|_| Err(gone())))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.receiver.close();
+        if let Ok(Ok(item)) = self.receiver.try_recv() {
+            self.link.give_back(&item);
+        }
+    }
+}
+
+thread_local! {
+    /// The connection whose handler is being polled on this thread.
+    static HANDLING: std::cell::Cell<*const ()> = const { std::cell::Cell::new(std::ptr::null()) };
+}
+
+/// Marks the time in which a handler of `link` is polled.
+pub(super) struct Handling(*const ());
+
+impl Handling {
+    pub(super) fn enter(link: &Arc<Link>) -> Self {
+        Self(HANDLING.replace(Arc::as_ptr(link).cast()))
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        HANDLING.set(self.0);
+    }
+}
+
+/// Counts a call made from inside a handler of the same connection, while it waits: later requests may be served
+/// then, or the peer's callbacks would deadlock.
+struct Nested<'a>(Option<&'a Link>);
+
+impl<'a> Nested<'a> {
+    fn enter(link: &'a Link) -> Self {
+        let is_nested = std::ptr::eq(HANDLING.get(), std::ptr::from_ref(link).cast());
+        Self(is_nested.then(|| {
+            link.nested.fetch_add(1, Ordering::Relaxed);
+            link
+        }))
+    }
+}
+
+impl Drop for Nested<'_> {
+    fn drop(&mut self) {
+        if let Some(link) = self.0 {
+            link.nested.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// An object on its way out; references to the peer's own objects are checked to be of this connection.
+pub(super) struct Outgoing<'a> {
+    pub(super) link: &'a Arc<Link>,
+    pub(super) object: &'a Object,
+}
+
+impl Pack<Exported> for Outgoing<'_> {
+    fn is_plain(&self) -> bool {
+        matches!(self.object, Object::Value(_))
+    }
+
+    fn put_plain(&self, out: &mut BytesMut) -> Result<(), BrineError> {
+        match self.object {
+            Object::Value(value) => Pack::<Exported>::put_plain(value, out),
+            _ => unreachable!("only a plain object is asked for its value"),
+        }
+    }
+
+    fn put_box(&self, packer: &mut Packer<'_, Exported>) -> Result<(), Refusal> {
+        match self.object {
+            Object::Value(value) => value.put_box(packer),
+            Object::Tuple(items) => {
+                let items: Vec<_> = items
+                    .iter()
+                    .map(|object| Outgoing {
+                        link: self.link,
+                        object,
+                    })
+                    .collect();
+                packer.tuple(&items)
+            }
+            Object::Netref(netref) if netref.belongs_to(self.link) => netref.put_box(packer),
+            Object::Netref(_) => {
+                let what = "a reference of another connection cannot be passed on";
+                Err(Refusal::BadRequest(Box::new(Exception::value_error(what))))
+            }
+            Object::Function(function) => function.put_box(packer),
+            Object::Root => packer.ours(&Exported::Root(self.link.service.clone())),
+        }
+    }
+}

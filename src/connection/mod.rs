@@ -1,0 +1,259 @@
+//! [`Connection`]: RPyC over any channel, and the actor behind it.
+//!
+//! A connection has two equal ends: each may call the other, and answers while it waits itself. The actor reads,
+//! answers and keeps deadlines on the channel's arbiter; calls are encoded where they are made, by any thread.
+
+mod answer;
+mod export;
+mod link;
+mod serving;
+
+use std::{sync::Arc, time::Duration};
+
+use rpyc_actors::Channel;
+
+pub use export::Exported;
+pub(crate) use link::{Hold, Link};
+
+use crate::{
+    error::Error,
+    netref::Netref,
+    object::{FromObject, Object},
+    protocol::{Ask, IdPack, Limits, PackTuple, Stats},
+    service::Service,
+};
+
+/// How long a call waits for its answer by default: as RPyC's `sync_request_timeout`.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A handle of a connection.
+///
+/// Clones share the connection and work from any thread and any runtime; many calls may be under way at once. Dropping
+/// the last handle, and the last [`Netref`], closes it.
+#[derive(Clone)]
+pub struct Connection {
+    link: Hold,
+    timeout: Option<Duration>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("channel", &self.link.channel)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// RPyC over a channel, offering a service to the peer: [`VoidService`](crate::VoidService) to offer none.
+    ///
+    /// There is no handshake, so nothing is sent before the first call.
+    pub fn new(channel: Channel, service: impl Into<Arc<Service>>) -> Self {
+        Self::with_limits(channel, service, Limits::default())
+    }
+
+    /// As [`new`](Self::new), with limits of your own for what the peer may send.
+    pub fn with_limits(channel: Channel, service: impl Into<Arc<Service>>, limits: Limits) -> Self {
+        let link = Link::new(channel, service.into(), limits);
+        let hold = link.hold();
+        serving::start(link, None);
+        Self::of(hold)
+    }
+
+    /// Serves a channel until it ends, whether or not anybody keeps the handle.
+    pub fn serve(channel: Channel, service: impl Into<Arc<Service>>, limits: Limits) -> Self {
+        let link = Link::new(channel, service.into(), limits);
+        let connection = Self::of(link.hold());
+        serving::start(link.clone(), Some(link.hold()));
+        connection
+    }
+
+    pub(crate) fn of(link: Hold) -> Self {
+        Self {
+            link,
+            timeout: Some(DEFAULT_TIMEOUT),
+        }
+    }
+
+    /// The same connection with another deadline for each call; `None` waits for ever. 30 s by default.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeout = timeout.into();
+        self
+    }
+
+    async fn root_id(&self) -> Result<&IdPack, Error> {
+        let ask = async || match self.link.ask_item(Ask::get_root(), self.timeout).await? {
+            crate::protocol::Item::Theirs(id) => Ok(id),
+            other => {
+                let error = crate::brine::ConvertError::other(
+                    "a reference",
+                    Object::type_name(&self.link.import(other)),
+                );
+                Err(Error::from(error))
+            }
+        };
+        self.link.root.get_or_try_init(ask).await
+    }
+
+    /// The peer's root: its service. Asked for once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`], when there is no answer.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost.
+    pub async fn root(&self) -> Result<Netref, Error> {
+        let id = self.root_id().await?.clone();
+        Ok(Netref::uncounted(&self.link, id).with_timeout(self.timeout))
+    }
+
+    /// Calls a function of the peer's service, in one round trip. `args` is a Rust tuple.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]: what the peer raised, or why there is no answer, and whether the call may have run.
+    ///
+    /// # Cancellation
+    ///
+    /// A call that is dropped before it could be sent is not sent; later, the peer may still run it.
+    pub async fn call<R: FromObject>(
+        &self,
+        name: &str,
+        args: impl PackTuple<Exported>,
+    ) -> Result<R, Error> {
+        self.call_kw(name, args, ()).await
+    }
+
+    /// Calls with keyword arguments: a tuple or slice of `(name, value)`, such as `(("times", 2),)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`call`](Self::call).
+    pub async fn call_kw<R: FromObject>(
+        &self,
+        name: &str,
+        args: impl PackTuple<Exported>,
+        kwargs: impl PackTuple<Exported>,
+    ) -> Result<R, Error> {
+        let root = match self.link.root.get() {
+            Some(root) => root,
+            None => self.root_id().await?,
+        };
+        Ok(R::from_object(
+            self.link
+                .ask(Ask::call_attr(root, name, args, kwargs), self.timeout)
+                .await?,
+        )?)
+    }
+
+    /// Reads an attribute of the peer's service.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call); an attribute that is not there is an `AttributeError` of the peer.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost.
+    pub async fn getattr<R: FromObject>(&self, name: &str) -> Result<R, Error> {
+        let root = self.root_id().await?;
+        Ok(R::from_object(
+            self.link
+                .ask(Ask::get_attr(root, name), self.timeout)
+                .await?,
+        )?)
+    }
+
+    /// Sends data and waits until it comes back. Returns how long that took.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call); `BadAnswer` does not occur, but other data than was sent is a `Convert` error.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost.
+    pub async fn ping(&self) -> Result<Duration, Error> {
+        let start = std::time::Instant::now();
+        let answer = self.link.ask(Ask::ping("ping"), self.timeout).await?;
+        String::from_object(answer)?;
+        Ok(start.elapsed())
+    }
+
+    /// Tells the peer, waits until it ended the stream (5 s at most by default), and closes.
+    ///
+    /// Calls that wait end with an error. Closing a closed connection does nothing.
+    ///
+    /// # Cancellation
+    ///
+    /// The connection closes all the same.
+    pub async fn close(&self) {
+        self.link.close();
+        self.ended().await;
+    }
+
+    /// Resolves when the connection is over, whoever ended it.
+    pub async fn ended(&self) {
+        let mut over = self.link.over.subscribe();
+        // The sender lives in the link, which lives as long as this handle.
+        let _ = over.wait_for(|over| *over).await;
+    }
+
+    /// True when no calls can be made any more.
+    pub fn closed(&self) -> bool {
+        self.link.end_reason().is_some() || self.link.is_close_wanted()
+    }
+
+    /// What [`close`](Self::close) does, with nobody waiting for it.
+    pub fn start_close(&self) {
+        self.link.close();
+    }
+
+    pub(crate) fn downgrade(&self) -> std::sync::Weak<Link> {
+        Arc::downgrade(&self.link)
+    }
+
+    /// Drops what is under way and resets the connection.
+    pub fn abort(&self) {
+        self.link.channel.abort();
+    }
+
+    /// The channel below. Sending frames on it would break the protocol; its addresses, arbiter and counts are of use.
+    pub fn channel(&self) -> &Channel {
+        &self.link.channel
+    }
+
+    /// How many calls and references there are.
+    pub fn stats(&self) -> Stats {
+        self.link.stats()
+    }
+
+    /// [`call`](Self::call) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// As `call`; `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn call_blocking<R: FromObject>(
+        &self,
+        name: &str,
+        args: impl PackTuple<Exported>,
+    ) -> Result<R, Error> {
+        rpyc_actors::runtime::block_on(self.call(name, args))?
+    }
+
+    /// [`close`](Self::close) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn close_blocking(&self) -> Result<(), Error> {
+        Ok(rpyc_actors::runtime::block_on(self.close())?)
+    }
+}

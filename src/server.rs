@@ -1,0 +1,287 @@
+//! [`Server`]: a service on one or more listening endpoints.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use rpyc_actors::{Channel, Endpoint, Layers, Listener, ListenerConfig, StreamError, StreamHandle};
+
+use crate::{
+    connection::{Connection, Link},
+    error::Error,
+    protocol::Limits,
+    service::Service,
+};
+
+/// How long an authenticator may take, by default.
+pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Authenticator = Arc<
+    dyn Fn(StreamHandle) -> Pin<Box<dyn Future<Output = Result<(), StreamError>>>> + Send + Sync,
+>;
+
+/// How a server serves.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// How connections are accepted.
+    pub listener: ListenerConfig,
+    /// What each peer may send.
+    pub limits: Limits,
+    /// The layers of each connection's channel.
+    pub layers: Layers,
+    /// How long the authenticator may take. 5 s by default.
+    pub handshake_timeout: Duration,
+    authenticator: Option<Authenticator>,
+}
+
+impl std::fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerConfig")
+            .field("listener", &self.listener)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listener: ListenerConfig::default(),
+            limits: Limits::default(),
+            layers: Layers::default(),
+            handshake_timeout: DEFAULT_HANDSHAKE_TIMEOUT,
+            authenticator: None,
+        }
+    }
+}
+
+impl ServerConfig {
+    /// Sets [`listener`](Self::listener).
+    #[must_use]
+    pub fn listener(mut self, listener: ListenerConfig) -> Self {
+        self.listener = listener;
+        self
+    }
+
+    /// Sets [`limits`](Self::limits).
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets [`layers`](Self::layers).
+    #[must_use]
+    pub fn layers(mut self, layers: Layers) -> Self {
+        self.layers = layers;
+        self
+    }
+
+    /// Sets [`handshake_timeout`](Self::handshake_timeout).
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// Runs before the first frame of each connection, with the plain stream: it may read and write, and an error
+    /// closes the connection.
+    #[must_use]
+    pub fn authenticator<F>(
+        mut self,
+        check: impl Fn(StreamHandle) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), StreamError>> + 'static,
+    {
+        self.authenticator = Some(Arc::new(move |stream| Box::pin(check(stream))));
+        self
+    }
+}
+
+/// A running server. Dropping it stops accepting and ends its connections.
+pub struct Server {
+    listeners: Vec<Listener>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("listeners", &self.listeners)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    service: Arc<Service>,
+    config: ServerConfig,
+    next: AtomicU64,
+    stopped: AtomicBool,
+    connections: Mutex<HashMap<u64, Weak<Link>>>,
+}
+
+impl Server {
+    /// Serves on an endpoint such as `tcp://127.0.0.1:18861` or `unix:path`; port 0 lets the kernel choose.
+    ///
+    /// # Errors
+    ///
+    /// `Stream`, when the endpoint cannot be listened on.
+    pub async fn bind(endpoint: &str, service: impl Into<Arc<Service>>) -> Result<Self, Error> {
+        Self::bind_with(&[endpoint.parse()?], service, ServerConfig::default()).await
+    }
+
+    /// Serves on several endpoints, with settings.
+    ///
+    /// # Errors
+    ///
+    /// `Stream`, when one of the endpoints cannot be listened on; then none is.
+    pub async fn bind_with(
+        endpoints: &[Endpoint],
+        service: impl Into<Arc<Service>>,
+        config: ServerConfig,
+    ) -> Result<Self, Error> {
+        let shared = Arc::new(Shared {
+            service: service.into(),
+            next: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            connections: Mutex::default(),
+            config,
+        });
+        let mut listeners = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            let shared_here = shared.clone();
+            let accept = move |stream| shared_here.accept(stream);
+            listeners.push(Listener::bind(endpoint, shared.config.listener.clone(), accept).await?);
+        }
+        Ok(Self { listeners, shared })
+    }
+
+    /// The listeners, in the order of the endpoints.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// The port of the first TCP listener.
+    pub fn port(&self) -> Option<u16> {
+        self.listeners.iter().find_map(Listener::port)
+    }
+
+    /// Connections that are served now.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.lock().len()
+    }
+
+    /// Stops accepting, lets each connection finish the requests it has, and ends it; what is left after `deadline` is
+    /// cut off. Returns whether all ended in time.
+    pub async fn drain(self, deadline: Duration) -> bool {
+        self.stop_accepting();
+        let links: Vec<_> = self
+            .shared
+            .connections
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let connections: Vec<_> = links
+            .iter()
+            .map(|link| Connection::of(link.hold()))
+            .collect();
+        for link in &links {
+            link.drain();
+        }
+        let all = async {
+            for connection in &connections {
+                connection.ended().await;
+            }
+        };
+        let runtime = self
+            .listeners
+            .first()
+            .map_or_else(rpyc_actors::Runtime::current, |listener| {
+                listener.runtime().clone()
+            });
+        tokio::select! {
+            () = all => true,
+            () = runtime.sleep(deadline) => {
+                connections.iter().for_each(Connection::abort);
+                false
+            }
+        }
+    }
+
+    fn stop_accepting(&self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        self.listeners.iter().for_each(Listener::stop);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop_accepting();
+        let links: Vec<_> = self
+            .shared
+            .connections
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
+        links.iter().for_each(|link| link.close());
+    }
+}
+
+impl Shared {
+    /// Takes an accepted stream, on its arbiter.
+    fn accept(self: &Arc<Self>, stream: StreamHandle) {
+        let Some(check) = self.config.authenticator.clone() else {
+            self.serve(self.config.layers.channel(stream));
+            return;
+        };
+        let shared = self.clone();
+        actix_rt::spawn(async move {
+            match tokio::time::timeout(shared.config.handshake_timeout, check(stream.clone())).await
+            {
+                Ok(Ok(())) => shared.serve(shared.config.layers.channel(stream)),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, peer = stream.endpoint(), "a peer was refused by the authenticator");
+                    // Whatever the peer still sends is of no interest.
+                    let _ = stream.close().await;
+                }
+                Err(_) => {
+                    tracing::warn!(
+                        peer = stream.endpoint(),
+                        "a peer did not authenticate in time"
+                    );
+                    stream.abort();
+                }
+            }
+        });
+    }
+
+    fn serve(self: &Arc<Self>, channel: Channel) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let connection = Connection::serve(channel, self.service.clone(), self.config.limits);
+        self.connections
+            .lock()
+            .insert(number, connection.downgrade());
+        if self.stopped.load(Ordering::Acquire) {
+            connection.start_close();
+        }
+        let shared = Arc::downgrade(self);
+        actix_rt::spawn(async move {
+            connection.ended().await;
+            if let Some(shared) = shared.upgrade() {
+                shared.connections.lock().remove(&number);
+            }
+        });
+    }
+}

@@ -1,0 +1,182 @@
+//! Calls between Rust and Rust, and between Rust and Python, over each kind of stream.
+
+#[path = "support/python.rs"]
+mod python;
+
+use python::{Peer, Script};
+use rpyc::{
+    Channel, Connection, Error, Exception, Netref, Server, Service, VoidService, brine::Str,
+};
+
+fn calculator() -> Service {
+    Service::new("CalcService")
+        .function("add", |a: i64, b: i64| a + b)
+        .function("fail", |message: String| {
+            Err::<(), _>(Exception::value_error(message))
+        })
+        .function_named(
+            "describe",
+            &["name", "greeting"],
+            |name: String, greeting: Option<String>| {
+                format!("{} {name}", greeting.as_deref().unwrap_or("hello"))
+            },
+        )
+        .async_function("apply", |function: Netref, value: i64| async move {
+            let result: i64 = function
+                .call((value,))
+                .await
+                .map_err(|error| Exception::runtime_error(error.to_string()))?;
+            Ok::<_, Exception>(result)
+        })
+        .constant("version", "1.0")
+}
+
+#[tokio::test]
+async fn rust_calls_rust() {
+    let server = Server::bind("tcp://127.0.0.1:0", calculator())
+        .await
+        .expect("a free port");
+    let client = rpyc::connect("127.0.0.1", server.port().expect("TCP"))
+        .await
+        .expect("the server listens");
+    assert_eq!(
+        client.call::<i64>("add", (1, 2)).await.expect("an answer"),
+        3
+    );
+    assert_eq!(
+        client
+            .getattr::<String>("version")
+            .await
+            .expect("a constant"),
+        "1.0"
+    );
+    let greeting: String = client
+        .call_kw("describe", ("Ann",), (("greeting", "bye"),))
+        .await
+        .expect("an answer");
+    assert_eq!(greeting, "bye Ann");
+    let error = client
+        .call::<()>("fail", ("on purpose",))
+        .await
+        .expect_err("it raises");
+    assert!(
+        error
+            .remote()
+            .is_some_and(|error| error.is_builtin("ValueError")),
+        "{error}"
+    );
+    let error = client
+        .call::<i64>("add", (1,))
+        .await
+        .expect_err("one argument is missing");
+    assert!(
+        error
+            .remote()
+            .is_some_and(|error| error.is_builtin("TypeError")),
+        "{error}"
+    );
+    let double = rpyc::Function::new("double", |value: i64| value * 2);
+    assert_eq!(
+        client
+            .call::<i64>("apply", (double, 21))
+            .await
+            .expect("a callback"),
+        42
+    );
+    client.close().await;
+    assert!(matches!(
+        client.call::<i64>("add", (1, 2)).await,
+        Err(Error::NotSent(_))
+    ));
+    assert!(server.drain(std::time::Duration::from_secs(20)).await);
+}
+
+#[tokio::test]
+async fn rust_calls_python() {
+    let mut peer = Peer::start(Script::File("server.py"), &[]);
+    let client = rpyc::connect("127.0.0.1", peer.port())
+        .await
+        .expect("the server listens");
+    assert_eq!(
+        client.call::<i64>("add", (1, 2)).await.expect("an answer"),
+        3
+    );
+    let counter: Netref = client.call("counter", (40,)).await.expect("a reference");
+    assert_eq!(
+        counter
+            .call_method::<i64>("increment", (2,))
+            .await
+            .expect("an answer"),
+        42
+    );
+    let squares: Netref = client.call("generator", (10,)).await.expect("a reference");
+    let mut items = squares.iterate::<i64>(4).await.expect("an iterator");
+    let mut sum = 0;
+    while let Some(item) = items.next().await.expect("no loss") {
+        sum += item;
+    }
+    assert_eq!(sum, 285);
+    let double = rpyc::Function::new("double", |value: i64| value * 2);
+    assert_eq!(
+        client
+            .call::<i64>("callback", (double, 21))
+            .await
+            .expect("a callback"),
+        42
+    );
+    client.ping().await.expect("an answer");
+    client.close().await;
+    peer.kill();
+}
+
+#[tokio::test]
+async fn python_calls_rust() {
+    let server = Server::bind("tcp://127.0.0.1:0", calculator())
+        .await
+        .expect("a free port");
+    let port = server.port().expect("TCP").to_string();
+    let checks = [
+        "add",
+        "ping",
+        "dir_root",
+        "service_name",
+        "has_attributes",
+        "getattr_with_default",
+        "repr_of_root",
+        "fail",
+        "wrong_arity",
+        "async_many",
+        "close",
+    ];
+    let mut arguments = vec!["127.0.0.1", &port];
+    arguments.extend(checks);
+    let arguments: Vec<String> = arguments.into_iter().map(Into::into).collect();
+    let output = tokio::task::spawn_blocking(move || {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        python::run_script(Script::File("client.py"), &arguments)
+    })
+    .await
+    .expect("no panic");
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success());
+}
+
+#[tokio::test]
+async fn a_channel_over_pipes_carries_calls() {
+    let (left, right) = rpyc::PipeStream::create_pair().await.expect("pipes");
+    let server = Connection::serve(Channel::new(left), calculator(), Default::default());
+    let client = Connection::new(Channel::new(right), VoidService);
+    assert_eq!(
+        client.call::<i64>("add", (1, 2)).await.expect("an answer"),
+        3
+    );
+    assert_eq!(
+        client
+            .call::<Str>("get_service_name", ())
+            .await
+            .expect("an answer"),
+        Str::from_static("CALC")
+    );
+    client.close().await;
+    server.ended().await;
+}
