@@ -26,7 +26,7 @@ pub(crate) fn calculator() -> Service {
             tokio::time::sleep(Duration::from_secs_f64(time)).await;
             Ok(seconds)
         })
-        .function("blob", |count: usize| rpyc::brine::ByteBuf::from(vec![0; count]))
+        .function("blob", |count: usize| bytes::Bytes::from(vec![0; count]))
         .function("fail", |message: String| Err::<(), _>(Exception::value_error(message)))
 }
 

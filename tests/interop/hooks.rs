@@ -56,7 +56,7 @@ fn greeting(token: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn a_token_opens_the_channel() {
     let (_server, port) = authenticated(ServerConfig::default()).await;
-    let stream = soon(SocketStream::connect("127.0.0.1", port, Default::default())).await.expect("the server listens");
+    let stream = soon(SocketStream::connect("127.0.0.1", port)).await.expect("the server listens");
     soon(stream.write(greeting(TOKEN))).await.expect("it is connected");
     assert_eq!(soon(stream.read(2)).await.expect("an answer")[..], *b"OK");
     let client = Connection::new(Channel::new(stream), VoidService);
@@ -93,7 +93,7 @@ conn = rpyc.connect_stream(SocketStream(sock))
 #[tokio::test]
 async fn a_wrong_token_is_refused() {
     let (server, port) = authenticated(ServerConfig::default()).await;
-    let stream = soon(SocketStream::connect("127.0.0.1", port, Default::default())).await.expect("the server listens");
+    let stream = soon(SocketStream::connect("127.0.0.1", port)).await.expect("the server listens");
     soon(stream.write(greeting(b"wrong"))).await.expect("it is connected");
     assert_eq!(soon(stream.read(2)).await.expect("an answer")[..], *b"NO");
     let client = Connection::new(Channel::new(stream), VoidService);

@@ -216,7 +216,7 @@ async fn a_peer_that_does_not_read_gets_no_more_answers_made() {
         .function("add", |a: i64, b: i64| a + b)
         .function("blob", move |size: usize| {
             counter.fetch_add(1, Ordering::Relaxed);
-            rpyc::brine::ByteBuf::from(vec![7; size])
+            bytes::Bytes::from(vec![7; size])
         });
     let (_server, port) = serve(service).await;
     let mut raw = Raw::connect(port).await;
@@ -254,10 +254,9 @@ async fn a_call_has_a_deadline_and_the_connection_lives_on() {
     assert!(matches!(late, Err(Error::TimedOut(after)) if after == Duration::from_millis(50)), "{late:?}");
     assert!(start.elapsed() >= Duration::from_millis(50));
     // Deadlines do not have to come in order.
-    let (long, short) = tokio::join!(
-        client.clone().with_timeout(Duration::from_millis(300)).call::<i64>("wait", (1,)),
-        client.clone().with_timeout(Duration::from_millis(20)).call::<i64>("wait", (1,)),
-    );
+    let patient = client.clone().with_timeout(Duration::from_millis(300));
+    let hasty = client.clone().with_timeout(Duration::from_millis(20));
+    let (long, short) = tokio::join!(patient.call::<i64>("wait", (1,)), hasty.call::<i64>("wait", (1,)));
     assert!(matches!(long, Err(Error::TimedOut(_))), "{long:?}");
     assert!(matches!(short, Err(Error::TimedOut(_))), "{short:?}");
     let unhurried = client.clone().with_timeout(None);

@@ -1,6 +1,7 @@
 //! Payloads of 1 byte to 20 MB, those that compress well and those that do not, both ways.
 
-use rpyc::{Connection, Service, brine::ByteBuf};
+use bytes::Bytes;
+use rpyc::{Connection, Service};
 use sha2::{Digest, Sha256};
 
 use crate::support::{connect, python_client, python_server, serve, soon};
@@ -28,11 +29,11 @@ fn noise(seed: u64, count: usize) -> Vec<u8> {
 
 async fn there_and_back(client: &Connection, payload: Vec<u8>) {
     let size = payload.len();
-    let digest: ByteBuf = soon(client.call("digest", (bytes::Bytes::from(payload.clone()),)))
+    let digest: Bytes = soon(client.call("digest", (Bytes::from(payload.clone()),)))
         .await
         .expect("an answer");
     assert_eq!(digest[..], Sha256::digest(&payload)[..], "{size} bytes there");
-    let back: ByteBuf = soon(client.call("echo", (bytes::Bytes::from(payload.clone()),)))
+    let back: Bytes = soon(client.call("echo", (Bytes::from(payload.clone()),)))
         .await
         .expect("an answer");
     assert!(back[..] == payload[..], "{size} bytes there and back");
@@ -55,7 +56,7 @@ async fn payloads_to_and_from_python() {
 async fn payloads_of_a_python_client() {
     let service = Service::new("Payloads")
         .function("echo", |value: rpyc::Value| value)
-        .function("digest", |data: ByteBuf| ByteBuf::from(Sha256::digest(&data).to_vec()));
+        .function("digest", |data: Bytes| Bytes::from(Sha256::digest(&data).to_vec()));
     let (_server, port) = serve(service).await;
     let checks = format!(
         r#"

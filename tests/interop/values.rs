@@ -67,7 +67,7 @@ fn samples() -> Vec<Value> {
         i64::MAX.into(),
         two.pow(63).into(),
         i64::MIN.into(),
-        (-two.pow(63) - 1).into(),
+        Value::from(-two.pow(63) - 1),
         two.pow(64).into(),
         ten.pow(254).into(),
         (-ten.pow(254)).into(),
