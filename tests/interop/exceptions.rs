@@ -46,7 +46,7 @@ async fn exceptions_of_python() {
     assert_eq!(error.find_attr("strerror"), Some(&"No such file or directory".into()));
     assert_eq!(error.find_attr("filename"), Some(&"/no/such/file".into()));
 
-    let error = raised(&client, "fail_nested", ().into()).await;
+    let error = raised(&client, "fail_nested", Value::Tuple(Vec::new())).await;
     assert!(error.is_builtin("RuntimeError"));
     let traceback = error.traceback().expect("Python tells where");
     assert!(traceback.contains("KeyError: 'inner'") && traceback.contains("RuntimeError: outer"), "{traceback}");
@@ -54,7 +54,7 @@ async fn exceptions_of_python() {
     let result = soon(client.call::<Value>("fail_with", ("StopIteration",))).await;
     assert!(matches!(result, Err(Error::StopIteration)), "{result:?}");
 
-    let error = raised(&client, "no_such_name", ().into()).await;
+    let error = raised(&client, "no_such_name", Value::Tuple(Vec::new())).await;
     assert!(error.is_builtin("AttributeError"), "{error}");
     let error = raised(&client, "add", (1,).into()).await;
     assert!(error.is_builtin("TypeError"), "{error}");

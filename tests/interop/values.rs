@@ -109,7 +109,7 @@ fn samples() -> Vec<Value> {
         nothing(),
         tuple([1.into()]),
         tuple([nothing()]),
-        (1, (2, (3, (4, (5, ()))))).into(),
+        (1, (2, (3, (4, (5, nothing()))))).into(),
         numbers(5),
         numbers(255),
         numbers(256),

@@ -86,7 +86,7 @@ impl Raw {
 
     /// The root's id, as the triple in the answer to GETROOT.
     pub(crate) async fn root(&mut self) -> Value {
-        self.request(0, GETROOT, Value::Tuple(Vec::new())).await;
+        self.request(0, GETROOT, nothing()).await;
         match self.next().await {
             Some((2, _, Value::Tuple(boxed))) => boxed[1].clone(),
             other => panic!("{other:?} is not the root"),
@@ -99,11 +99,16 @@ impl Raw {
             Value::from((3, root.clone())),
             Value::from((1, name)),
             Value::from((1, args)),
-            Value::from((1, ())),
+            Value::from((1, nothing())),
         ]);
         let body = Value::from((CALLATTR, Value::from((2, boxes))));
         self.frame(&message(1, seq.into(), body)).await;
     }
+}
+
+/// The empty tuple. `()` becomes `None`.
+pub(crate) const fn nothing() -> Value {
+    Value::Tuple(Vec::new())
 }
 
 struct Boxed(Value);
