@@ -234,14 +234,18 @@ impl Head {
         for closer in self.closers.drain(..) {
             let _ = closer.send(result.clone());
         }
-        let event = match error {
-            StreamError::ConnectionLost(error) => ConnectionEvent::Lost(error),
+        let event = self.event_of_loss(error);
+        self.tell(&event);
+    }
+
+    fn event_of_loss(&self, error: StreamError) -> ConnectionEvent {
+        ConnectionEvent::Lost(match error {
+            StreamError::ConnectionLost(error) => error,
             other => {
                 let reason = LossReason::Failed(Arc::new(other));
-                ConnectionEvent::Lost(ConnectionLostError::new(&self.shared.info.endpoint, reason))
+                ConnectionLostError::new(&self.shared.info.endpoint, reason)
             }
-        };
-        self.tell(&event);
+        })
     }
 }
 
@@ -273,8 +277,8 @@ impl Drop for Head {
             match control {
                 Control::Flush(flush) => flush.answer(Err(error.clone())),
                 Control::Close(answer) => drop(answer.send(Err(error.clone()))),
-                Control::Finish | Control::Abort | Control::Subscribe(_) | Control::HandlesGone => {
-                }
+                Control::Subscribe(subscription) => self.subscribe(subscription),
+                Control::Finish | Control::Abort | Control::HandlesGone => {}
             }
         }
     }
@@ -335,13 +339,11 @@ impl Handler<Read<Frames>> for Head {
 impl Head {
     fn subscribe(&mut self, Subscribe { frames, events }: Subscribe) {
         if let Some(events) = events {
-            if self.ended
+            // What the newcomer missed; one that is gone misses nothing.
+            if let Some(missed) = self.last_event()
                 && let Some(watcher) = events.upgrade()
             {
-                // What the newcomer missed; one that is gone misses nothing.
-                let _ = watcher.try_send(ConnectionEvent::Ended {
-                    endpoint: self.shared.info.endpoint.clone(),
-                });
+                let _ = watcher.try_send(missed);
             }
             self.watchers.push(events);
         }
@@ -352,6 +354,16 @@ impl Head {
             {
                 self.deliver(waiting);
             }
+        }
+    }
+
+    /// What a watcher that comes now would wait for in vain.
+    fn last_event(&self) -> Option<ConnectionEvent> {
+        let endpoint = self.shared.info.endpoint.clone();
+        match &self.outcome {
+            Some(StreamError::Closed) => Some(ConnectionEvent::Closed { endpoint }),
+            Some(error) => Some(self.event_of_loss(error.clone())),
+            None => self.ended.then_some(ConnectionEvent::Ended { endpoint }),
         }
     }
 
