@@ -239,11 +239,7 @@ impl Link {
             return;
         }
         state.protocol.release(id, 1);
-        if state.release_at.is_none() {
-            let at = Instant::now() + RELEASE_AFTER;
-            state.release_at = Some(at);
-            wake_before(state, at);
-        }
+        release_soon(state);
     }
 
     /// Answers a request.
@@ -286,7 +282,9 @@ impl Link {
 
     /// References of an answer that nobody waits for.
     pub(super) fn give_back(&self, item: &LocalItem) {
-        self.state.lock().protocol.release_item(item);
+        let mut state = self.state.lock();
+        state.protocol.release_item(item);
+        release_soon(state);
     }
 
     /// The calls whose deadline passed; and flushes references that waited long enough. Says when to come again.
@@ -299,6 +297,10 @@ impl Link {
             Some(at) if at <= now => state.protocol.expire(now),
             _ => Vec::new(),
         };
+        // The protocol itself gives back what came with a late or a refused message.
+        if state.release_at.is_none() && state.protocol.has_releases() {
+            state.release_at = Some(now + RELEASE_AFTER);
+        }
         let next = [state.protocol.poll_timeout(), state.release_at]
             .into_iter()
             .flatten()
@@ -418,6 +420,15 @@ impl Drop for Hold {
 
 fn unsendable(error: &SendError) -> Exception {
     Exception::type_error(format!("the result cannot be sent: {error}"))
+}
+
+/// Sees to it that references are given back even if no request follows.
+fn release_soon(mut state: parking_lot::MutexGuard<'_, State>) {
+    if state.release_at.is_none() && state.protocol.has_releases() {
+        let at = Instant::now() + RELEASE_AFTER;
+        state.release_at = Some(at);
+        wake_before(state, at);
+    }
 }
 
 /// Sees to it that the actor looks at the clock no later than `at`.
