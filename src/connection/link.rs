@@ -280,6 +280,15 @@ impl Link {
         Ok(())
     }
 
+    /// References of items that nobody wants.
+    pub(super) fn give_back_all(&self, items: impl IntoIterator<Item = LocalItem>) {
+        for item in items {
+            if matches!(item, LocalItem::Theirs(_) | LocalItem::Tuple(_)) {
+                self.give_back(&item);
+            }
+        }
+    }
+
     /// References of an answer that nobody waits for.
     pub(super) fn give_back(&self, item: &LocalItem) {
         let mut state = self.state.lock();

@@ -127,6 +127,7 @@ impl Serving {
                 self.queued_bytes
             );
             self.link.reply(&seq, Err(&Exception::runtime_error(what)));
+            self.link.give_back_all(request.into_items());
             return;
         }
         self.queued_bytes += size;
