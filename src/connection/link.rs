@@ -93,8 +93,12 @@ pub(super) type Incoming = crate::protocol::Incoming<Waiter, Exported>;
 
 impl Link {
     pub(super) fn new(channel: Channel, service: Arc<Service>, limits: Limits) -> Arc<Self> {
+        Arc::new_cyclic(|this: &std::sync::Weak<Self>| Self::tagged(channel, service, limits, this.as_ptr().addr()))
+    }
+
+    fn tagged(channel: Channel, service: Arc<Service>, limits: Limits, tag: usize) -> Self {
         let state = State {
-            protocol: Protocol::new(limits),
+            protocol: Protocol::new(limits).tagged(tag),
             scratch: BytesMut::new(),
             posted: channel.accepted(),
             waker: None,
@@ -102,7 +106,7 @@ impl Link {
             release_at: None,
             ended: None,
         };
-        Arc::new(Self {
+        Self {
             channel,
             service,
             state: Mutex::new(state),
@@ -112,7 +116,7 @@ impl Link {
             holders: AtomicUsize::new(0),
             close_wanted: AtomicBool::new(false),
             drain_wanted: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Sends a request, and gives where the answer will arrive.
@@ -402,6 +406,11 @@ impl Link {
     }
 }
 
+/// What tells the protocol of this connection from that of others.
+pub(crate) fn tag_of(link: &Arc<Link>) -> usize {
+    Arc::as_ptr(link).addr()
+}
+
 /// Keeps a connection open. Dropping the last one closes it.
 pub(crate) struct Hold(Arc<Link>);
 
@@ -523,7 +532,7 @@ impl Drop for Nested<'_> {
     }
 }
 
-/// An object on its way out; references to the peer's own objects are checked to be of this connection.
+/// An object on its way out.
 pub(super) struct Outgoing<'a> {
     pub(super) link: &'a Arc<Link>,
     pub(super) object: &'a Object,
@@ -554,11 +563,7 @@ impl Pack<Exported> for Outgoing<'_> {
                     .collect();
                 packer.tuple(&items)
             }
-            Object::Netref(netref) if netref.belongs_to(self.link) => netref.put_box(packer),
-            Object::Netref(_) => {
-                let what = "a reference of another connection cannot be passed on";
-                Err(Refusal::BadRequest(Box::new(Exception::value_error(what))))
-            }
+            Object::Netref(netref) => netref.put_box(packer),
             Object::Function(function) => function.put_box(packer),
             Object::Root => packer.ours(&Exported::Root(self.link.service.clone())),
         }
