@@ -97,6 +97,9 @@ impl Link {
     }
 
     fn tagged(channel: Channel, service: Arc<Service>, limits: Limits, tag: usize) -> Self {
+        // A message that fits no frame is refused where it is made, so that whoever waits for it is told.
+        let largest = limits.message_bytes.min(channel.limits().max_frame);
+        let limits = limits.message_bytes(largest);
         let state = State {
             protocol: Protocol::new(limits).tagged(tag),
             scratch: BytesMut::new(),

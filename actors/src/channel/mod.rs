@@ -34,6 +34,7 @@ use crate::{
     credit::{Credit, Gate},
     error::{ConnectionLostError, LossReason, StreamError, WriteError},
     layer::Below,
+    limits::Limits,
     message::Flush,
     runtime::{self, Runtime},
     stream::{Address, StreamHandle, StreamInfo},
@@ -463,6 +464,11 @@ impl Channel {
     /// The endpoint in the form in which it was given.
     pub fn endpoint(&self) -> &str {
         &self.shared.info.endpoint
+    }
+
+    /// What bounds the channel.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.info.limits
     }
 
     /// The address of this end, where the transport has one.
