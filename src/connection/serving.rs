@@ -94,10 +94,12 @@ impl Serving {
         self.incoming = incoming;
         if let Err(error) = result {
             let endpoint: Arc<str> = self.link.channel.endpoint().into();
-            self.end(StreamError::PeerMisbehaved {
-                what: error.to_string().into(),
+            let error = StreamError::PeerMisbehaved {
+                what: in_full(&error).into(),
                 endpoint: Some(endpoint),
-            });
+            };
+            tracing::warn!(%error, "a connection is given up");
+            self.end(error);
         }
     }
 
@@ -227,6 +229,14 @@ impl Serving {
                 tracing::debug!(%error, "the channel of a connection ended early");
             }
         }));
+    }
+}
+
+/// An error and what caused it, which says where and by how much.
+fn in_full(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", in_full(source)),
+        None => error.to_string(),
     }
 }
 
