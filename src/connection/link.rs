@@ -14,7 +14,7 @@ use std::{
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
-use rpyc_actors::{Channel, Credit, Frames, StreamError};
+use rpyc_actors::{Channel, Credit, Frames, Runtime, StreamError};
 use tokio::sync::oneshot;
 
 use super::export::{Exported, LocalItem};
@@ -32,6 +32,9 @@ use crate::{
 
 /// Credit that a call asks for before its size is known, in bytes.
 const CALL_ESTIMATE: usize = 128;
+/// Credit that a call waits for when there is none. It is more than most calls need and goes back at once: with the estimate, the end of
+/// one large frame would let in everybody who waits, each with a large frame perhaps.
+const WAITING_ESTIMATE: usize = 256 << 10;
 /// How long a reference that nobody uses waits for a request that its DEL can follow.
 const RELEASE_AFTER: Duration = Duration::from_millis(20);
 
@@ -126,10 +129,9 @@ impl Link {
     fn start<P: PackTuple<Exported>>(
         &self,
         ask: &Ask<P>,
-        timeout: Option<Duration>,
+        deadline: Option<Instant>,
         credit: Credit,
     ) -> Result<oneshot::Receiver<Answer>, Error> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let (answer, receiver) = oneshot::channel();
         let mut state = self.state.lock();
         let State {
@@ -202,15 +204,12 @@ impl Link {
         ask: Ask<P>,
         timeout: Option<Duration>,
     ) -> Result<LocalItem, Error> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let credit = match self.channel.try_reserve(CALL_ESTIMATE) {
             Some(credit) => credit,
-            None => self
-                .channel
-                .reserve(CALL_ESTIMATE)
-                .await
-                .map_err(|error| Error::NotSent(self.end_reason().unwrap_or(error)))?,
+            None => self.wait_for_room(timeout).await?,
         };
-        let receiver = self.start(&ask, timeout, credit)?;
+        let receiver = self.start(&ask, deadline, credit)?;
         drop(ask);
         let _nested = Nested::enter(self);
         let waiting = Waiting {
@@ -224,6 +223,26 @@ impl Link {
             Err(Failure::MayHaveRun(error)) => Err(Error::MayHaveRun(error)),
             Err(Failure::TimedOut) => Err(Error::TimedOut(timeout.unwrap_or_default())),
         }
+    }
+
+    /// Waits in line until the peer, or the kernel, took some of what was sent before.
+    async fn wait_for_room(&self, timeout: Option<Duration>) -> Result<Credit, Error> {
+        let room = self.channel.reserve(WAITING_ESTIMATE);
+        let room = match timeout {
+            None => room.await,
+            Some(after) => {
+                let clock = Runtime::with_arbiters([self.channel.arbiter().clone()])?;
+                tokio::select! {
+                    biased;
+                    room = room => room,
+                    () = clock.sleep(after) => Err(StreamError::TimedOut {
+                        what: "the wait for room to send",
+                        after,
+                    }),
+                }
+            }
+        };
+        room.map_err(|error| Error::NotSent(self.end_reason().unwrap_or(error)))
     }
 
     /// Makes handles of the references in an item.
