@@ -372,6 +372,11 @@ impl Link {
     /// Asks the actor to finish the requests it has, and then to close.
     pub(crate) fn drain(&self) {
         self.drain_wanted.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has the actor look at everything again.
+    fn wake(&self) {
         let waker = self.state.lock().waker.take();
         if let Some(waker) = waker {
             waker.wake();
@@ -513,16 +518,36 @@ impl Drop for Waiting<'_> {
 }
 
 thread_local! {
-    /// The connection whose handler is being polled on this thread.
-    static HANDLING: std::cell::Cell<*const ()> = const { std::cell::Cell::new(std::ptr::null()) };
+    /// The connection whose handler runs on this thread.
+    static HANDLING: std::cell::Cell<Handled> = const {
+        std::cell::Cell::new(Handled { link: std::ptr::null(), by_actor: false })
+    };
 }
 
-/// Marks the time in which a handler of `link` is polled.
-pub(super) struct Handling(*const ());
+#[derive(Clone, Copy)]
+struct Handled {
+    link: *const (),
+    /// The actor polls the handler and looks after the queue itself, once it did.
+    by_actor: bool,
+}
+
+/// Marks the time in which a handler of `link` runs.
+pub(crate) struct Handling(Handled);
 
 impl Handling {
+    /// A handler is polled by the actor.
     pub(super) fn enter(link: &Arc<Link>) -> Self {
-        Self(HANDLING.replace(Arc::as_ptr(link).cast()))
+        Self::set(link, true)
+    }
+
+    /// A handler runs on a thread of its own.
+    pub(crate) fn enter_elsewhere(connection: &super::Connection) -> Self {
+        Self::set(&connection.link, false)
+    }
+
+    fn set(link: &Arc<Link>, by_actor: bool) -> Self {
+        let link = Arc::as_ptr(link).cast();
+        Self(HANDLING.replace(Handled { link, by_actor }))
     }
 }
 
@@ -538,9 +563,13 @@ struct Nested<'a>(Option<&'a Link>);
 
 impl<'a> Nested<'a> {
     fn enter(link: &'a Link) -> Self {
-        let is_nested = std::ptr::eq(HANDLING.get(), std::ptr::from_ref(link).cast());
+        let handled = HANDLING.get();
+        let is_nested = std::ptr::eq(handled.link, std::ptr::from_ref(link).cast());
         Self(is_nested.then(|| {
             link.nested.fetch_add(1, Ordering::Relaxed);
+            if !handled.by_actor {
+                link.wake();
+            }
             link
         }))
     }

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 use rpyc_actors::{Channel, StreamError};
 
 pub use export::Exported;
-pub(crate) use link::{Hold, Link, tag_of};
+pub(crate) use link::{Handling, Hold, Link, tag_of};
 
 use crate::{
     error::Error,
