@@ -141,10 +141,29 @@ impl Serving {
     fn has_room(&self) -> bool {
         let running = self.running.len();
         if self.link.service.serves_in_order() {
-            // A handler that waits for a call of its own lets later requests pass, or callbacks would deadlock.
-            running == 0 || (running < MAX_NESTED && self.link.nested() >= running)
+            running == 0 || (running < MAX_NESTED && self.all_wait())
         } else {
             running < MAX_CONCURRENT
+        }
+    }
+
+    /// A handler that waits for a call of its own lets later requests pass, or callbacks would deadlock.
+    fn all_wait(&self) -> bool {
+        self.link.nested() >= self.running.len()
+    }
+
+    /// Refuses what would be nested too deep: those that run wait for it, so it would wait for ever.
+    fn refuse_too_deep(&mut self) {
+        while self.link.service.serves_in_order()
+            && self.running.len() >= MAX_NESTED
+            && self.all_wait()
+            && let Some((size, seq, request)) = self.queue.pop_front()
+        {
+            self.queued_bytes -= size;
+            let what = format!("more than {MAX_NESTED} calls are nested on this connection");
+            let refusal = Exception::builtin("RecursionError", vec![what.into()]);
+            self.link.reply(&seq, Err(&refusal));
+            self.link.give_back_all(request.into_items());
         }
     }
 
@@ -166,6 +185,7 @@ impl Serving {
                     .push(Box::pin(async move { (seq, work.await) })),
             }
         }
+        self.refuse_too_deep();
         self.running.len() > before
     }
 
