@@ -10,6 +10,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
+    time::Duration,
 };
 
 use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler};
@@ -41,6 +42,9 @@ const MAX_NESTED: usize = 64;
 /// Handlers of a connection that serves side by side.
 const MAX_CONCURRENT: usize = 1024;
 
+/// Time for requests of a peer that closed and went away, to be finished.
+const FINISH_WITHIN: Duration = Duration::from_secs(30);
+
 type Outcome = (Seq, Result<Object, Exception>);
 
 /// Starts the actor on the channel's arbiter. With a hold of its own it serves until the peer ends.
@@ -56,6 +60,8 @@ pub(super) fn start(link: Arc<Link>, hold: Option<Hold>) {
             running: FuturesUnordered::new(),
             incoming: Vec::new(),
             timer: None,
+            peer_closes: false,
+            patience: None,
             ended: None,
             closing: None,
         }
@@ -78,6 +84,11 @@ pub(super) struct Serving {
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Outcome>>>>,
     incoming: Vec<(usize, Incoming)>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// The peer said that it closes. What it asked for before is finished, as stock Python does: a client may send calls whose
+    /// answers it does not want, and close.
+    peer_closes: bool,
+    /// How long that may take once the peer is gone.
+    patience: Option<Pin<Box<Sleep>>>,
     /// Why no more requests are served.
     ended: Option<StreamError>,
     /// The channel's close under way.
@@ -113,13 +124,13 @@ impl Serving {
             }
             Incoming::Request { seq, request } => self.enqueue(size, seq, request),
             Incoming::BadRequest { seq, exception } => self.link.reply(&seq, Err(&exception)),
-            Incoming::Close => self.end(ended_by_peer(&self.link)),
+            Incoming::Close => self.peer_closes = true,
             Incoming::Late | Incoming::Nothing => {}
         }
     }
 
     fn enqueue(&mut self, size: usize, seq: Seq, request: Request<Exported>) {
-        if self.ended.is_some() {
+        if self.ended.is_some() || self.peer_closes {
             return;
         }
         if self.queue.len() >= MAX_QUEUED || self.queued_bytes + size > MAX_QUEUED_BYTES {
@@ -234,6 +245,27 @@ impl Serving {
         }
     }
 
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.running.is_empty()
+    }
+
+    /// The peer ended its direction.
+    fn handle_end(&mut self) {
+        if !self.peer_closes || self.is_idle() {
+            self.end(ended_by_peer(&self.link));
+            return;
+        }
+        // Our own calls will have no answer any more, and those we finish have nobody who waits.
+        self.link.end(&ended_by_peer(&self.link));
+        self.patience = Some(Box::pin(tokio::time::sleep(FINISH_WITHIN)));
+    }
+
+    /// Whether the peer closed and all is done that it had asked for.
+    fn is_finished(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        let is_late = |patience: &mut Pin<Box<Sleep>>| patience.as_mut().poll(cx).is_ready();
+        self.peer_closes && (self.is_idle() || self.patience.as_mut().is_some_and(is_late))
+    }
+
     /// Ends the connection: nothing more is served, calls get their error, the channel closes.
     fn end(&mut self, reason: StreamError) {
         if self.ended.is_some() {
@@ -318,11 +350,11 @@ impl ActorFuture<Serving> for Work {
         serving.keep_time(cx);
         if serving.ended.is_none() {
             serving.work(cx);
-            if serving.link.is_drain_wanted()
-                && serving.queue.is_empty()
-                && serving.running.is_empty()
-            {
+            if serving.link.is_drain_wanted() && serving.is_idle() {
                 serving.link.close();
+            }
+            if serving.is_finished(cx) {
+                serving.end(ended_by_peer(&serving.link));
             }
             if serving.link.is_close_wanted() {
                 serving.end(StreamError::Closed);
@@ -354,7 +386,7 @@ impl Handler<ConnectionEvent> for Serving {
 
     fn handle(&mut self, event: ConnectionEvent, _: &mut Context<Self>) {
         match event {
-            ConnectionEvent::Ended { .. } => self.end(ended_by_peer(&self.link)),
+            ConnectionEvent::Ended { .. } => self.handle_end(),
             ConnectionEvent::Lost(error) => self.end(error.into()),
             ConnectionEvent::Closed { .. } => self.end(StreamError::Closed),
             _ => {}

@@ -4,7 +4,7 @@ use std::{
     process::Command,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -339,4 +339,42 @@ async fn no_call_hangs_on_a_connection_that_ends_at_once() {
         assert!(matches!(result, Err(Error::NotSent(_) | Error::MayHaveRun(_))), "{result:?}");
     }
     resetting.abort();
+}
+
+/// What was asked for before the close is done, by a Rust server as by Python's.
+#[tokio::test]
+async fn calls_before_a_close_are_finished() {
+    let done = Arc::new(AtomicUsize::new(0));
+    let counter = done.clone();
+    let service = Service::new("Notes").async_function("note", move |_: i64| {
+        let done = counter.clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            done.fetch_add(1, Ordering::Release);
+        }
+    });
+    let (server, port) = serve(service).await;
+    let checks = "
+note = rpyc.async_(conn.root.note)
+results = [note(i) for i in range(100)]
+conn.close()
+";
+    python_client(port, checks).await;
+    until(|| done.load(Ordering::Acquire) == 100).await;
+    let client = connect(port).await;
+    soon(client.root()).await.expect("an answer");
+    let calls: Vec<_> = (0..100)
+        .map(|number| {
+            let client = client.clone();
+            tokio::spawn(async move { client.call::<()>("note", (number,)).await })
+        })
+        .collect();
+    until(|| client.stats().pending == 100).await;
+    soon(client.close()).await;
+    for call in calls {
+        let result = soon(call).await.expect("no panic");
+        assert!(matches!(result, Ok(()) | Err(Error::MayHaveRun(_))), "{result:?}");
+    }
+    until(|| done.load(Ordering::Acquire) == 200).await;
+    until(|| server.connections() == 0).await;
 }
