@@ -143,6 +143,13 @@ impl Serving {
             self.link.give_back_all(request.into_items());
             return;
         }
+        // While a handler waits for the peer, this may be a callback's, which that handler needs.
+        if self.link.is_drain_wanted() && (self.running.is_empty() || !self.all_wait()) {
+            let what = Exception::runtime_error("the server is shutting down");
+            self.link.reply(&seq, Err(&what));
+            self.link.give_back_all(request.into_items());
+            return;
+        }
         self.queued_bytes += size;
         self.queue.push_back((size, seq, request));
         self.serve();
