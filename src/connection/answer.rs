@@ -38,8 +38,7 @@ pub(super) fn answer(link: &Arc<Link>, request: Request<Exported>) -> Running {
 
 /// What a request calls, if it is a call.
 fn callee(link: &Link, request: &Request<Exported>) -> Option<Result<Function, Exception>> {
-    let not_callable =
-        |kind| Exception::type_error(format!("'{kind}' object is not callable"));
+    let not_callable = |kind| Exception::type_error(format!("'{kind}' object is not callable"));
     match request {
         Request::Call { object, .. } => Some(match object {
             LocalItem::Ours(Exported::Function(function)) => Ok(function.clone()),

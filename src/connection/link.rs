@@ -96,7 +96,9 @@ pub(super) type Incoming = crate::protocol::Incoming<Waiter, Exported>;
 
 impl Link {
     pub(super) fn new(channel: Channel, service: Arc<Service>, limits: Limits) -> Arc<Self> {
-        Arc::new_cyclic(|this: &std::sync::Weak<Self>| Self::tagged(channel, service, limits, this.as_ptr().addr()))
+        Arc::new_cyclic(|this: &std::sync::Weak<Self>| {
+            Self::tagged(channel, service, limits, this.as_ptr().addr())
+        })
     }
 
     fn tagged(channel: Channel, service: Arc<Service>, limits: Limits, tag: usize) -> Self {
@@ -421,6 +423,11 @@ impl Link {
 
     pub(super) fn end_reason(&self) -> Option<StreamError> {
         self.state.lock().ended.clone()
+    }
+
+    /// Bytes that the peer, or the kernel, did not take yet.
+    pub(super) fn unread(&self) -> usize {
+        usize::try_from(self.channel.stats().bytes_under_way).unwrap_or(usize::MAX)
     }
 
     pub(super) fn stats(&self) -> crate::protocol::Stats {

@@ -42,6 +42,9 @@ const MAX_NESTED: usize = 64;
 /// Handlers of a connection that serves side by side.
 const MAX_CONCURRENT: usize = 1024;
 
+/// Bytes of answers and refusals that a peer does not read, before its connection is given up: more than the largest answer, and than
+/// the credit of its way.
+const MAX_UNREAD: usize = 128 << 20;
 /// Time for requests of a peer that closed and went away, to be finished.
 const FINISH_WITHIN: Duration = Duration::from_secs(30);
 
@@ -63,6 +66,8 @@ pub(super) fn start(link: Arc<Link>, hold: Option<Hold>) {
             peer_closes: false,
             patience: None,
             ended: None,
+            room: None,
+            may_answer: false,
             closing: None,
         }
         .start();
@@ -91,6 +96,9 @@ pub(super) struct Serving {
     patience: Option<Pin<Box<Sleep>>>,
     /// Why no more requests are served.
     ended: Option<StreamError>,
+    /// The wait until the peer has read some of its answers. No others are made meanwhile.
+    room: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    may_answer: bool,
     /// The channel's close under way.
     closing: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
@@ -103,6 +111,15 @@ impl Serving {
             self.handle(size, message);
         }
         self.incoming = incoming;
+        let unread = self.link.unread();
+        if unread > MAX_UNREAD {
+            self.end(StreamError::LimitExceeded {
+                what: "answers that are not read",
+                limit: MAX_UNREAD as u64,
+                got: unread as u64,
+                endpoint: Some(self.link.channel.endpoint().into()),
+            });
+        }
         if let Err(error) = result {
             let endpoint: Arc<str> = self.link.channel.endpoint().into();
             let error = StreamError::PeerMisbehaved {
@@ -155,6 +172,33 @@ impl Serving {
         self.serve();
     }
 
+    /// Whether the peer reads its answers: no others are made while those before them fill the way.
+    fn is_read(&mut self) -> bool {
+        // Whoever waited in line has its turn, though others wait behind it.
+        let had_its_turn = std::mem::take(&mut self.may_answer);
+        let channel = &self.link.channel;
+        had_its_turn || channel.try_reserve(1).is_some() || channel.closed()
+    }
+
+    /// Waits, if requests do, until the peer has read some of its answers. True when they may go on.
+    fn poll_read(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        if self.queue.is_empty() || !self.has_room() {
+            return false;
+        }
+        let channel = &self.link.channel;
+        let room = self.room.get_or_insert_with(|| {
+            let channel = channel.clone();
+            // Nothing is kept of it; and when the channel is closed there is nothing to wait for.
+            Box::pin(async move { drop(channel.reserve(1).await) })
+        });
+        let is_there = room.as_mut().poll(cx).is_ready();
+        if is_there {
+            self.room = None;
+            self.may_answer = true;
+        }
+        is_there
+    }
+
     /// Whether the next request may be served beside those that run.
     fn has_room(&self) -> bool {
         let running = self.running.len();
@@ -190,6 +234,8 @@ impl Serving {
         let before = self.running.len();
         while self.ended.is_none()
             && self.has_room()
+            && !self.queue.is_empty()
+            && self.is_read()
             && let Some((size, seq, request)) = self.queue.pop_front()
         {
             self.queued_bytes -= size;
@@ -219,7 +265,7 @@ impl Serving {
                     self.serve();
                 }
                 Poll::Ready(None) | Poll::Pending => {
-                    if !self.serve() {
+                    if !self.serve() && !self.poll_read(cx) {
                         return;
                     }
                 }

@@ -16,15 +16,30 @@ async fn python_calls_back_while_rust_waits() {
     let server = python_server();
     let client = connect(server.port()).await;
     let double = Function::new("double", |value: i64| value * 2);
-    let result: i64 = soon(client.call("callback", (double.clone(), 21))).await.expect("an answer");
+    let result: i64 = soon(client.call("callback", (double.clone(), 21)))
+        .await
+        .expect("an answer");
     assert_eq!(result, 42);
-    let many: Vec<i64> = soon(client.call("callback_many", (double.clone(), 100))).await.expect("an answer");
+    let many: Vec<i64> = soon(client.call("callback_many", (double.clone(), 100)))
+        .await
+        .expect("an answer");
     assert_eq!(many, (0..100).map(|i| i * 2).collect::<Vec<_>>());
-    let many: Vec<i64> = soon(client.call("callback_async", (double, 100))).await.expect("an answer");
+    let many: Vec<i64> = soon(client.call("callback_async", (double, 100)))
+        .await
+        .expect("an answer");
     assert_eq!(many, (0..100).map(|i| i * 2).collect::<Vec<_>>());
-    let fails = Function::new("fails", |_: i64| Err::<i64, _>(Exception::key_error("gone".into())));
-    let error = soon(client.call::<i64>("callback", (fails, 1))).await.expect_err("it raises");
-    assert!(error.remote().is_some_and(|error| error.is_builtin("KeyError")), "{error}");
+    let fails = Function::new("fails", |_: i64| {
+        Err::<i64, _>(Exception::key_error("gone".into()))
+    });
+    let error = soon(client.call::<i64>("callback", (fails, 1)))
+        .await
+        .expect_err("it raises");
+    assert!(
+        error
+            .remote()
+            .is_some_and(|error| error.is_builtin("KeyError")),
+        "{error}"
+    );
     soon(client.close()).await;
 }
 
@@ -49,10 +64,14 @@ fn descend(client: Connection) -> Function {
 async fn calls_nest_from_rust_through_python() {
     let server = python_server();
     let client = connect(server.port()).await;
-    let sum: i64 = soon(client.call("descend", (descend(client.clone()), 20))).await.expect("an answer");
+    let sum: i64 = soon(client.call("descend", (descend(client.clone()), 20)))
+        .await
+        .expect("an answer");
     assert_eq!(sum, 20);
     // Python's function around ours, called from here.
-    let add_one: Netref = soon(client.call("sink", (Function::new("double", |x: i64| x * 2),))).await.expect("a function");
+    let add_one: Netref = soon(client.call("sink", (Function::new("double", |x: i64| x * 2),)))
+        .await
+        .expect("a function");
     let five: i64 = soon(add_one.call((2,))).await.expect("an answer");
     assert_eq!(five, 5);
     soon(client.close()).await;
@@ -70,7 +89,10 @@ fn calling_back() -> Service {
                 .map_err(failed)
         })
         .async_function("apply_both", |function: Netref, value: i64| async move {
-            let (one, two) = tokio::join!(function.call::<i64>((value,)), function.call::<i64>((value + 1,)));
+            let (one, two) = tokio::join!(
+                function.call::<i64>((value,)),
+                function.call::<i64>((value + 1,))
+            );
             Ok::<_, Exception>((one.map_err(failed)?, two.map_err(failed)?))
         })
 }

@@ -14,7 +14,10 @@ use crate::{
 pub(crate) fn calculator() -> Service {
     Service::new("CalcService")
         .alias("test")
-        .expose(Function::with_call("add", |call| async move { add(call.args) }))
+        .expose(Function::with_call(
+            "add",
+            |call| async move { add(call.args) },
+        ))
         .function("echo", |value: Value| value)
         .function_named("upper", &["text"], |text: String| text.to_uppercase())
         .async_function("sleep", async |seconds: Value| {
@@ -27,15 +30,18 @@ pub(crate) fn calculator() -> Service {
             Ok(seconds)
         })
         .function("blob", |count: usize| bytes::Bytes::from(vec![0; count]))
-        .function("fail", |message: String| Err::<(), _>(Exception::value_error(message)))
+        .function("fail", |message: String| {
+            Err::<(), _>(Exception::value_error(message))
+        })
 }
 
 /// What Python's `+` does for what client.py adds.
 fn add(args: Vec<Object>) -> Result<Value, Exception> {
     let values: Result<Vec<Value>, _> = args.into_iter().map(Object::into_value).collect();
     let values = values.map_err(|error| Exception::type_error(error.to_string()))?;
-    let [a, b] = <[Value; 2]>::try_from(values)
-        .map_err(|values| Exception::type_error(format!("add() takes 2 arguments, not {}", values.len())))?;
+    let [a, b] = <[Value; 2]>::try_from(values).map_err(|values| {
+        Exception::type_error(format!("add() takes 2 arguments, not {}", values.len()))
+    })?;
     Ok(match (a, b) {
         (Value::Int(a), Value::Int(b)) => Value::from(num_bigint::BigInt::from(a) + b),
         (Value::BigInt(a), Value::Int(b)) => Value::from(*a + b),
@@ -47,7 +53,11 @@ fn add(args: Vec<Object>) -> Result<Value, Exception> {
             Value::Tuple(a)
         }
         (a, b) => {
-            let what = format!("unsupported operand type(s) for +: '{}' and '{}'", a.type_name(), b.type_name());
+            let what = format!(
+                "unsupported operand type(s) for +: '{}' and '{}'",
+                a.type_name(),
+                b.type_name()
+            );
             return Err(Exception::type_error(what));
         }
     })
@@ -56,9 +66,14 @@ fn add(args: Vec<Object>) -> Result<Value, Exception> {
 fn lines(args: Vec<String>) -> Vec<Json> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let output = run_script(Script::File("client.py"), &args);
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{}\n{out}{err}", output.status);
-    out.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+    out.lines()
+        .map(|line| serde_json::from_str(line).expect("each line is JSON"))
+        .collect()
 }
 
 /// Where the two differ, and why that is meant.
@@ -71,7 +86,11 @@ fn is_meant(check: &str) -> bool {
 }
 
 fn compare(python: &[Json], rust: &[Json]) {
-    assert!(python.len() > 30, "client.py has more checks than {}", python.len());
+    assert!(
+        python.len() > 30,
+        "client.py has more checks than {}",
+        python.len()
+    );
     assert_eq!(python.len(), rust.len());
     for (python, rust) in python.iter().zip(rust) {
         let check = python["check"].as_str().expect("each line names its check");
@@ -108,7 +127,16 @@ async fn a_python_client_over_a_unix_socket_neither() {
     let _server = rpyc::Server::bind(&format!("unix:{path}"), calculator())
         .await
         .expect("nobody else listens there");
-    let args = ["--unix", &path, "add", "echo_values", "sizes", "fail", "async_many", "close_with_calls_pending"];
+    let args = [
+        "--unix",
+        &path,
+        "add",
+        "echo_values",
+        "sizes",
+        "fail",
+        "async_many",
+        "close_with_calls_pending",
+    ];
     let args = args.map(str::to_owned).to_vec();
     let lines = blocking(move || lines(args)).await;
     assert_eq!(lines.len(), 6);

@@ -27,9 +27,23 @@ async fn exceptions_of_python() {
     assert_eq!(error.args(), [Value::from("on purpose")]);
     assert_eq!(error.to_string(), "ValueError: on purpose");
     let traceback = error.traceback().expect("Python tells where");
-    assert!(traceback.contains("exposed_fail") && traceback.contains("raise ValueError(message)"), "{traceback}");
+    assert!(
+        traceback.contains("exposed_fail") && traceback.contains("raise ValueError(message)"),
+        "{traceback}"
+    );
 
-    for class in ["TypeError", "KeyError", "IndexError", "ZeroDivisionError", "MemoryError", "AssertionError", "RuntimeError", "SystemExit", "Exception", "UnicodeError"] {
+    for class in [
+        "TypeError",
+        "KeyError",
+        "IndexError",
+        "ZeroDivisionError",
+        "MemoryError",
+        "AssertionError",
+        "RuntimeError",
+        "SystemExit",
+        "Exception",
+        "UnicodeError",
+    ] {
         let error = raised(&client, "fail_with", (class, 1, "two", Value::None).into()).await;
         assert!(error.is_builtin(class), "{error}");
         assert_eq!(error.args(), [1.into(), "two".into(), Value::None]);
@@ -43,13 +57,19 @@ async fn exceptions_of_python() {
     let error = raised(&client, "fail_to_open", ("/no/such/file",).into()).await;
     assert!(error.is_builtin("FileNotFoundError"), "{error}");
     assert_eq!(error.find_attr("errno"), Some(&2.into()));
-    assert_eq!(error.find_attr("strerror"), Some(&"No such file or directory".into()));
+    assert_eq!(
+        error.find_attr("strerror"),
+        Some(&"No such file or directory".into())
+    );
     assert_eq!(error.find_attr("filename"), Some(&"/no/such/file".into()));
 
     let error = raised(&client, "fail_nested", Value::Tuple(Vec::new())).await;
     assert!(error.is_builtin("RuntimeError"));
     let traceback = error.traceback().expect("Python tells where");
-    assert!(traceback.contains("KeyError: 'inner'") && traceback.contains("RuntimeError: outer"), "{traceback}");
+    assert!(
+        traceback.contains("KeyError: 'inner'") && traceback.contains("RuntimeError: outer"),
+        "{traceback}"
+    );
 
     let result = soon(client.call::<Value>("fail_with", ("StopIteration",))).await;
     assert!(matches!(result, Err(Error::StopIteration)), "{result:?}");
@@ -58,7 +78,11 @@ async fn exceptions_of_python() {
     assert!(error.is_builtin("AttributeError"), "{error}");
     let error = raised(&client, "add", (1,).into()).await;
     assert!(error.is_builtin("TypeError"), "{error}");
-    let error = remote(soon(client.getattr::<Value>("__class__")).await.expect_err("it is private"));
+    let error = remote(
+        soon(client.getattr::<Value>("__class__"))
+            .await
+            .expect_err("it is private"),
+    );
     assert!(error.is_builtin("AttributeError"), "{error}");
 
     assert_alive(&client).await;
@@ -68,23 +92,35 @@ async fn exceptions_of_python() {
 fn failing() -> Service {
     Service::new("Failing")
         .function("add", |a: i64, b: i64| a + b)
-        .function("value", || Err::<(), _>(Exception::value_error("on purpose")))
+        .function("value", || {
+            Err::<(), _>(Exception::value_error("on purpose"))
+        })
         .function("key", || Err::<(), _>(Exception::key_error(7.into())))
         .function("os", || {
-            Err::<(), _>(Exception::os_error(2, "No such file or directory", Some("/no/such".into())))
+            Err::<(), _>(Exception::os_error(
+                2,
+                "No such file or directory",
+                Some("/no/such".into()),
+            ))
         })
         .function("stop", || Err::<(), _>(Exception::stop_iteration()))
         .function("custom", || {
             let error = Exception::new("shop.errors", "OutOfStock", vec!["tea".into(), 3.into()]);
             Err::<(), _>(error.attr("left", 3.into()))
         })
-        .function("told", || Err::<(), _>(Exception::runtime_error("short").with_traceback("far away\n")))
+        .function("told", || {
+            Err::<(), _>(Exception::runtime_error("short").with_traceback("far away\n"))
+        })
         .async_function("late", || async {
             tokio::task::yield_now().await;
             Err::<(), _>(Exception::timeout_error("too late"))
         })
-        .blocking_function("blocked", || Err::<(), _>(Exception::not_implemented_error("not yet")))
-        .blocking_function("panics", || -> i64 { panic!("on purpose, in a thread for blocking work") })
+        .blocking_function("blocked", || {
+            Err::<(), _>(Exception::not_implemented_error("not yet"))
+        })
+        .blocking_function("panics", || -> i64 {
+            panic!("on purpose, in a thread for blocking work")
+        })
 }
 
 #[tokio::test]
@@ -131,13 +167,14 @@ conn.close()
 /// An exception that Python's code raised and Rust's code let through arrives as what it was.
 #[tokio::test]
 async fn an_exception_passes_through_both() {
-    let service = Service::new("Through").async_function("through", |function: rpyc::Netref| async move {
-        match function.call::<Value>(()).await {
-            Ok(value) => Ok(value),
-            Err(Error::Remote(error)) => Err(error.into_exception()),
-            Err(error) => Err(Exception::runtime_error(error.to_string())),
-        }
-    });
+    let service =
+        Service::new("Through").async_function("through", |function: rpyc::Netref| async move {
+            match function.call::<Value>(()).await {
+                Ok(value) => Ok(value),
+                Err(Error::Remote(error)) => Err(error.into_exception()),
+                Err(error) => Err(Exception::runtime_error(error.to_string())),
+            }
+        });
     let (_server, port) = serve(service).await;
     let checks = r#"
 def fails():

@@ -9,7 +9,8 @@ use std::{
 };
 
 use rpyc::{
-    Channel, Connection, Error, Exception, Server, ServerConfig, Service, SocketStream, StreamError, VoidService, brine::Value,
+    Channel, Connection, Error, Exception, Server, ServerConfig, Service, SocketStream,
+    StreamError, VoidService, brine::Value,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -42,13 +43,18 @@ async fn authenticated(config: ServerConfig) -> (Server, u16) {
         Err(StreamError::peer("a wrong token"))
     });
     let endpoint = "tcp://127.0.0.1:0".parse().expect("an endpoint");
-    let server = Server::bind_with(&[endpoint], calculator(), config).await.expect("a free port");
+    let server = Server::bind_with(&[endpoint], calculator(), config)
+        .await
+        .expect("a free port");
     let port = server.port().expect("TCP");
     (server, port)
 }
 
 fn greeting(token: &[u8]) -> Vec<u8> {
-    let mut greeting = u32::try_from(token.len()).expect("it is short").to_be_bytes().to_vec();
+    let mut greeting = u32::try_from(token.len())
+        .expect("it is short")
+        .to_be_bytes()
+        .to_vec();
     greeting.extend_from_slice(token);
     greeting
 }
@@ -56,8 +62,12 @@ fn greeting(token: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn a_token_opens_the_channel() {
     let (_server, port) = authenticated(ServerConfig::default()).await;
-    let stream = soon(SocketStream::connect("127.0.0.1", port)).await.expect("the server listens");
-    soon(stream.write(greeting(TOKEN))).await.expect("it is connected");
+    let stream = soon(SocketStream::connect("127.0.0.1", port))
+        .await
+        .expect("the server listens");
+    soon(stream.write(greeting(TOKEN)))
+        .await
+        .expect("it is connected");
     assert_eq!(soon(stream.read(2)).await.expect("an answer")[..], *b"OK");
     let client = Connection::new(Channel::new(stream), VoidService);
     assert_alive(&client).await;
@@ -66,9 +76,12 @@ async fn a_token_opens_the_channel() {
     // The first request may come together with the token.
     let mut raw = Raw::connect(port).await;
     raw.bytes(&greeting(TOKEN)).await;
-    raw.request(0, crate::raw::GETROOT, Value::Tuple(Vec::new())).await;
+    raw.request(0, crate::raw::GETROOT, Value::Tuple(Vec::new()))
+        .await;
     let mut answer = [0; 2];
-    soon(raw.socket.read_exact(&mut answer)).await.expect("an answer");
+    soon(raw.socket.read_exact(&mut answer))
+        .await
+        .expect("an answer");
     assert_eq!(&answer, b"OK");
     assert_eq!(soon(raw.next()).await.expect("the root").0, 2);
 }
@@ -93,17 +106,28 @@ conn = rpyc.connect_stream(SocketStream(sock))
 #[tokio::test]
 async fn a_wrong_token_is_refused() {
     let (server, port) = authenticated(ServerConfig::default()).await;
-    let stream = soon(SocketStream::connect("127.0.0.1", port)).await.expect("the server listens");
-    soon(stream.write(greeting(b"wrong"))).await.expect("it is connected");
+    let stream = soon(SocketStream::connect("127.0.0.1", port))
+        .await
+        .expect("the server listens");
+    soon(stream.write(greeting(b"wrong")))
+        .await
+        .expect("it is connected");
     assert_eq!(soon(stream.read(2)).await.expect("an answer")[..], *b"NO");
     let client = Connection::new(Channel::new(stream), VoidService);
     let result = soon(client.call::<i64>("add", (1, 2))).await;
-    assert!(matches!(result, Err(Error::NotSent(_) | Error::MayHaveRun(_))), "{result:?}");
+    assert!(
+        matches!(result, Err(Error::NotSent(_) | Error::MayHaveRun(_))),
+        "{result:?}"
+    );
     assert_eq!(server.connections(), 0);
 
     // One that claims to be long is not waited for.
-    let mut socket = soon(TcpStream::connect(("127.0.0.1", port))).await.expect("the server listens");
-    soon(socket.write_all(&[0xff; 4])).await.expect("it is connected");
+    let mut socket = soon(TcpStream::connect(("127.0.0.1", port)))
+        .await
+        .expect("the server listens");
+    soon(socket.write_all(&[0xff; 4]))
+        .await
+        .expect("it is connected");
     let mut rest = Vec::new();
     let _ = soon(socket.read_to_end(&mut rest)).await;
     assert!(rest.is_empty());
@@ -114,16 +138,25 @@ async fn a_peer_that_does_not_authenticate_is_cut_off() {
     let config = ServerConfig::default().handshake_timeout(Duration::from_millis(200));
     let (server, port) = authenticated(config).await;
     let start = Instant::now();
-    let mut silent = soon(TcpStream::connect(("127.0.0.1", port))).await.expect("the server listens");
-    let mut slow = soon(TcpStream::connect(("127.0.0.1", port))).await.expect("the server listens");
-    soon(slow.write_all(&[0, 0])).await.expect("it is connected");
+    let mut silent = soon(TcpStream::connect(("127.0.0.1", port)))
+        .await
+        .expect("the server listens");
+    let mut slow = soon(TcpStream::connect(("127.0.0.1", port)))
+        .await
+        .expect("the server listens");
+    soon(slow.write_all(&[0, 0]))
+        .await
+        .expect("it is connected");
     for socket in [&mut silent, &mut slow] {
         let mut rest = Vec::new();
         let _ = soon(socket.read_to_end(&mut rest)).await;
         assert!(rest.is_empty());
     }
     let took = start.elapsed();
-    assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(10), "{took:?}");
+    assert!(
+        took >= Duration::from_millis(200) && took < Duration::from_secs(10),
+        "{took:?}"
+    );
     assert_eq!(server.connections(), 0);
 }
 
@@ -147,7 +180,10 @@ fn hooked(seen: &Arc<Seen>) -> Service {
             assert!(connection.closed());
             off.disconnected.fetch_add(1, Ordering::Relaxed);
             let reason = connection.end_reason().expect("it is over");
-            off.reasons.lock().expect("no panic").push(reason.to_string());
+            off.reasons
+                .lock()
+                .expect("no panic")
+                .push(reason.to_string());
         })
 }
 
@@ -155,7 +191,12 @@ fn hooked(seen: &Arc<Seen>) -> Service {
 async fn hooks_run_once_for_each_connection() {
     let seen = Arc::new(Seen::default());
     let (server, port) = serve(hooked(&seen)).await;
-    let counts = || (seen.connected.load(Ordering::Relaxed), seen.disconnected.load(Ordering::Relaxed));
+    let counts = || {
+        (
+            seen.connected.load(Ordering::Relaxed),
+            seen.disconnected.load(Ordering::Relaxed),
+        )
+    };
     for number in 1..=3 {
         let client = connect(port).await;
         assert_alive(&client).await;
@@ -172,7 +213,11 @@ async fn hooks_run_once_for_each_connection() {
     raw.bytes(&[0, 0]).await;
     drop(raw);
     until(|| counts() == (6, 6)).await;
-    assert!(seen.reasons.lock().expect("no panic")[5].contains("2 of"), "{:?}", seen.reasons);
+    assert!(
+        seen.reasons.lock().expect("no panic")[5].contains("2 of"),
+        "{:?}",
+        seen.reasons
+    );
     let client = connect(port).await;
     assert_alive(&client).await;
     assert!(soon(server.drain(Duration::from_secs(20))).await);
@@ -185,7 +230,10 @@ async fn a_connection_that_the_hook_refuses_ends() {
     let (server, port) = serve(service).await;
     let client = connect(port).await;
     let result = soon(client.call::<i64>("add", (1, 2))).await;
-    assert!(matches!(result, Err(Error::NotSent(_) | Error::MayHaveRun(_))), "{result:?}");
+    assert!(
+        matches!(result, Err(Error::NotSent(_) | Error::MayHaveRun(_))),
+        "{result:?}"
+    );
     let checks = "
 try:
     conn.root.add(1, 2)
@@ -201,19 +249,30 @@ else:
 /// A hook may call the peer, which serves while it waits itself.
 #[tokio::test]
 async fn a_service_calls_a_client_that_has_one_too() {
-    let service = calculator().async_function("ask_back", || async { Ok::<_, Exception>(1) }).expose(
-        rpyc::Function::with_call("their_name", |call| async move {
+    let service = calculator()
+        .async_function("ask_back", || async { Ok::<_, Exception>(1) })
+        .expose(rpyc::Function::with_call("their_name", |call| async move {
             let name: String = call
                 .connection
                 .call("get_service_name", ())
                 .await
                 .map_err(|error| Exception::runtime_error(error.to_string()))?;
             Ok(Value::from(name))
-        }),
-    );
+        }));
     let (_server, port) = serve(service).await;
-    let client = soon(rpyc::connect_service("127.0.0.1", port, Service::new("ShopService"))).await.expect("it listens");
-    assert_eq!(soon(client.call::<String>("their_name", ())).await.expect("an answer"), "SHOP");
+    let client = soon(rpyc::connect_service(
+        "127.0.0.1",
+        port,
+        Service::new("ShopService"),
+    ))
+    .await
+    .expect("it listens");
+    assert_eq!(
+        soon(client.call::<String>("their_name", ()))
+            .await
+            .expect("an answer"),
+        "SHOP"
+    );
     let connect = format!(
         "
 class ShopService(rpyc.Service):
@@ -221,12 +280,19 @@ class ShopService(rpyc.Service):
 conn = rpyc.connect('127.0.0.1', {port}, service=ShopService)
 "
     );
-    python_program(&connect, "assert conn.root.their_name() == 'SHOP'\nconn.close()").await;
+    python_program(
+        &connect,
+        "assert conn.root.their_name() == 'SHOP'\nconn.close()",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn names_and_aliases() {
-    let service = Service::new("OrderBookService").alias("orders").function("exposed_to", || 1).constant("limit", 7);
+    let service = Service::new("OrderBookService")
+        .alias("orders")
+        .function("exposed_to", || 1)
+        .constant("limit", 7);
     let (_server, port) = serve(service).await;
     let checks = r#"
 root = conn.root
@@ -277,10 +343,16 @@ async fn draining_finishes_the_calls_that_run() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     let draining = tokio::spawn(server.drain(Duration::from_secs(30)));
     soon(idle.ended()).await;
-    assert!(soon(rpyc::connect("127.0.0.1", port)).await.is_err(), "it accepts no more");
+    assert!(
+        soon(rpyc::connect("127.0.0.1", port)).await.is_err(),
+        "it accepts no more"
+    );
     gate.add_permits(3);
     for (number, call) in calls.into_iter().enumerate() {
-        assert_eq!(soon(call).await.expect("no panic").expect("an answer"), number as i64);
+        assert_eq!(
+            soon(call).await.expect("no panic").expect("an answer"),
+            number as i64
+        );
     }
     assert!(soon(draining).await.expect("no panic"));
     soon(client.ended()).await;
@@ -311,7 +383,9 @@ async fn draining_does_not_wait_for_a_client_that_goes_on() {
     let tasks: Vec<_> = (0..32)
         .map(|_| {
             let client = client.clone();
-            tokio::spawn(async move { while client.call::<f64>("sleep", (0.001,)).await.is_ok() {} })
+            tokio::spawn(
+                async move { while client.call::<f64>("sleep", (0.001,)).await.is_ok() {} },
+            )
         })
         .collect();
     until(|| client.stats().pending > 8).await;

@@ -38,7 +38,12 @@ impl Victim {
         let (server, port) = serve(calculator(&reasons)).await;
         let good = connect(port).await;
         assert_alive(&good).await;
-        Self { server, port, good, reasons }
+        Self {
+            server,
+            port,
+            good,
+            reasons,
+        }
     }
 
     async fn with_frames_up_to(bytes: usize) -> Self {
@@ -50,7 +55,12 @@ impl Victim {
             .expect("a free port");
         let port = server.port().expect("TCP");
         let good = connect(port).await;
-        Self { server, port, good, reasons }
+        Self {
+            server,
+            port,
+            good,
+            reasons,
+        }
     }
 
     /// Sends bytes; the connection ends, for a reason in these words that names the peer's address.
@@ -115,38 +125,84 @@ fn request_with(boxed_args: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn frames_above_the_limit() {
     let victim = Victim::new().await;
-    victim.ends(&[0xff, 0xff, 0xff, 0xff, 0], &["frame of 4294967295 bytes", "limit of 67108864"]).await;
-    victim.ends(&[0x04, 0, 0, 1, 0], &["frame of 67108865 bytes", "limit of 67108864"]).await;
-    victim.ends(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", &["frame of 1195725856 bytes", "limit of 67108864"]).await;
-    victim.ends(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", &["frame of 369295618 bytes"]).await;
+    victim
+        .ends(
+            &[0xff, 0xff, 0xff, 0xff, 0],
+            &["frame of 4294967295 bytes", "limit of 67108864"],
+        )
+        .await;
+    victim
+        .ends(
+            &[0x04, 0, 0, 1, 0],
+            &["frame of 67108865 bytes", "limit of 67108864"],
+        )
+        .await;
+    victim
+        .ends(
+            b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            &["frame of 1195725856 bytes", "limit of 67108864"],
+        )
+        .await;
+    victim
+        .ends(
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            &["frame of 369295618 bytes"],
+        )
+        .await;
     let small = Victim::with_frames_up_to(10_000).await;
     let frame = framed(0, &vec![1; 10_001]);
-    small.ends(&frame, &["frame of 10001 bytes", "limit of 10000"]).await;
+    small
+        .ends(&frame, &["frame of 10001 bytes", "limit of 10000"])
+        .await;
 }
 
 #[tokio::test]
 async fn truncated_frames() {
     let victim = Victim::new().await;
-    for bytes in [&[0_u8, 0][..], &[0, 0, 0, 10, 0], &[0, 0, 0, 10, 0, 1, 2, 3]] {
+    for bytes in [
+        &[0_u8, 0][..],
+        &[0, 0, 0, 10, 0],
+        &[0, 0, 0, 10, 0, 1, 2, 3],
+    ] {
         let mut peer = Raw::connect(victim.port).await;
-        let address = peer.socket.local_addr().expect("it is connected").to_string();
+        let address = peer
+            .socket
+            .local_addr()
+            .expect("it is connected")
+            .to_string();
         peer.bytes(bytes).await;
-        tokio::io::AsyncWriteExt::shutdown(&mut peer.socket).await.expect("it is connected");
+        tokio::io::AsyncWriteExt::shutdown(&mut peer.socket)
+            .await
+            .expect("it is connected");
         let got = format!("{} of", bytes.len());
-        victim.ends_peer(peer, &address, &["the stream ended after", &got]).await;
+        victim
+            .ends_peer(peer, &address, &["the stream ended after", &got])
+            .await;
     }
 }
 
 #[tokio::test]
 async fn broken_compression() {
     let victim = Victim::new().await;
-    victim.ends(&framed(1, b"this is no zlib stream"), &["compressed data", "not a zlib stream"]).await;
+    victim
+        .ends(
+            &framed(1, b"this is no zlib stream"),
+            &["compressed data", "not a zlib stream"],
+        )
+        .await;
     let whole = deflated(&vec![7; 100_000]);
-    victim.ends(&framed(1, &whole[..whole.len() / 2]), &["compressed data", "cut short"]).await;
+    victim
+        .ends(
+            &framed(1, &whole[..whole.len() / 2]),
+            &["compressed data", "cut short"],
+        )
+        .await;
     let mut damaged = whole.clone();
     let last = damaged.len() - 1;
     damaged[last] ^= 0xff;
-    victim.ends(&framed(1, &damaged), &["compressed data"]).await;
+    victim
+        .ends(&framed(1, &damaged), &["compressed data"])
+        .await;
     victim.ends(&framed(1, b""), &["compressed data"]).await;
 }
 
@@ -161,26 +217,65 @@ async fn a_bomb() {
     }
     let bomb = encoder.finish().expect("memory takes all");
     assert!(bomb.len() < 2 << 20);
-    victim.ends(&framed(1, &bomb), &["inflated frame", "limit of 67108864"]).await;
+    victim
+        .ends(&framed(1, &bomb), &["inflated frame", "limit of 67108864"])
+        .await;
     let small = Victim::with_frames_up_to(100_000).await;
-    small.ends(&framed(1, &deflated(&vec![0; 100_001])), &["inflated frame of 100001 bytes", "limit of 100000"]).await;
+    small
+        .ends(
+            &framed(1, &deflated(&vec![0; 100_001])),
+            &["inflated frame of 100001 bytes", "limit of 100000"],
+        )
+        .await;
 }
 
 #[tokio::test]
 async fn what_is_no_message() {
     let victim = Victim::new().await;
-    victim.ends(&framed(0, b"garbage"), &["unknown message type 103"]).await;
-    victim.ends(&framed(0, b"\x00"), &["unknown message type 0"]).await;
-    victim.ends(&framed(0, b"\x04\x11\x50\x00"), &["unknown message type 4"]).await;
+    victim
+        .ends(&framed(0, b"garbage"), &["unknown message type 103"])
+        .await;
+    victim
+        .ends(&framed(0, b"\x00"), &["unknown message type 0"])
+        .await;
+    victim
+        .ends(&framed(0, b"\x04\x11\x50\x00"), &["unknown message type 4"])
+        .await;
     // A request of 5.x: (1, 0, (GETROOT, (1, ())))
-    victim.ends(&framed(0, b"\x12\x51\x50\x11\x53\x11\x51\x02"), &["rpyc 5"]).await;
-    victim.ends(&framed(0, &[0; 40]), &["RPYC_BIND_THREADS"]).await;
+    victim
+        .ends(&framed(0, b"\x12\x51\x50\x11\x53\x11\x51\x02"), &["rpyc 5"])
+        .await;
+    victim
+        .ends(&framed(0, &[0; 40]), &["RPYC_BIND_THREADS"])
+        .await;
     victim.ends(&framed(0, b"\x01"), &["request"]).await;
-    victim.ends(&framed(0, b"\x01\x00"), &["a request is not a pair"]).await;
-    victim.ends(&framed(0, b"\x01\x12\x50\x51\x52"), &["a request is not a pair"]).await;
-    victim.ends(&framed(0, b"\x01\x11\x50\xff"), &["a request cannot be decoded", "0xff"]).await;
-    victim.ends(&framed(0, b"\x02\x11\x50\x07"), &["a reply cannot be decoded", "0x07"]).await;
-    victim.ends(&framed(0, b"\x03\x11\x50\x0f\xff\xff\xff\xff"), &["a exception cannot be decoded"]).await;
+    victim
+        .ends(&framed(0, b"\x01\x00"), &["a request is not a pair"])
+        .await;
+    victim
+        .ends(
+            &framed(0, b"\x01\x12\x50\x51\x52"),
+            &["a request is not a pair"],
+        )
+        .await;
+    victim
+        .ends(
+            &framed(0, b"\x01\x11\x50\xff"),
+            &["a request cannot be decoded", "0xff"],
+        )
+        .await;
+    victim
+        .ends(
+            &framed(0, b"\x02\x11\x50\x07"),
+            &["a reply cannot be decoded", "0x07"],
+        )
+        .await;
+    victim
+        .ends(
+            &framed(0, b"\x03\x11\x50\x0f\xff\xff\xff\xff"),
+            &["a exception cannot be decoded"],
+        )
+        .await;
 }
 
 /// What is above a limit for values. Whether the message can be answered or not, the connection is told.
@@ -200,9 +295,19 @@ async fn values_above_the_limits() {
     // As the number of the request, which cannot be repeated.
     let mut numbered = vec![1, 0x11];
     numbered.extend_from_slice(&nested);
-    victim.ends(&framed(0, &numbered), &["a request cannot be decoded", "64"]).await;
+    victim
+        .ends(
+            &framed(0, &numbered),
+            &["a request cannot be decoded", "64"],
+        )
+        .await;
 
-    over_the_limit(&victim, &request_with(b"\x11\x51\x15\xff\xff\xff\xff\x50\x50"), "4294967293 more").await;
+    over_the_limit(
+        &victim,
+        &request_with(b"\x11\x51\x15\xff\xff\xff\xff\x50\x50"),
+        "4294967293 more",
+    )
+    .await;
     let mut digits = b"\x11\x51\x10\x17\x00\x00\x27\x10".to_vec();
     digits.extend_from_slice(&[b'9'; 10_000]);
     over_the_limit(&victim, &request_with(&digits), "4300").await;
@@ -211,7 +316,11 @@ async fn values_above_the_limits() {
 /// Either an exception or the end; with the limit in its words.
 async fn over_the_limit(victim: &Victim, payload: &[u8], word: &str) {
     let mut peer = Raw::connect(victim.port).await;
-    let address = peer.socket.local_addr().expect("it is connected").to_string();
+    let address = peer
+        .socket
+        .local_addr()
+        .expect("it is connected")
+        .to_string();
     peer.frame(payload).await;
     match soon(peer.next()).await {
         Some((3, _, body)) => {
@@ -235,20 +344,63 @@ async fn requests_that_make_no_sense() {
     let victim = Victim::new().await;
     let request = |body: Value| message(1, 5.into(), body);
     let empty = || Value::from((1, nothing()));
-    victim.refuses(&request((99, empty()).into()), &["KeyError", "99"]).await;
-    victim.refuses(&request(("x", empty()).into()), &["KeyError", "'x'"]).await;
+    victim
+        .refuses(&request((99, empty()).into()), &["KeyError", "99"])
+        .await;
+    victim
+        .refuses(&request(("x", empty()).into()), &["KeyError", "'x'"])
+        .await;
     victim.refuses(&request(7.into()), &["TypeError"]).await;
-    victim.refuses(&request((1, 2, 3).into()), &["TypeError"]).await;
-    victim.refuses(&request((1, empty()).into()), &["TypeError", "arguments"]).await;
-    victim.refuses(&request((1, (9, 0)).into()), &["ValueError", "invalid label 9"]).await;
-    victim.refuses(&request((1, (3, ("no.Such", 1, 2))).into()), &["KeyError", "no.Such"]).await;
+    victim
+        .refuses(&request((1, 2, 3).into()), &["TypeError"])
+        .await;
+    victim
+        .refuses(&request((1, empty()).into()), &["TypeError", "arguments"])
+        .await;
+    victim
+        .refuses(
+            &request((1, (9, 0)).into()),
+            &["ValueError", "invalid label 9"],
+        )
+        .await;
+    victim
+        .refuses(
+            &request((1, (3, ("no.Such", 1, 2))).into()),
+            &["KeyError", "no.Such"],
+        )
+        .await;
     let unknown = (2, ((3, ("no.Such", 1, 2)), (1, "name")));
-    victim.refuses(&request((raw::GETATTR, unknown).into()), &["KeyError", "no.Such"]).await;
-    victim.refuses(&request((raw::GETATTR, (1, (5, "real"))).into()), &["AttributeError", "real"]).await;
-    victim.refuses(&request((raw::GETATTR, (1, ("x", 7))).into()), &["TypeError", "name must be a string"]).await;
-    victim.refuses(&request((raw::CALL, (1, (7, nothing()))).into()), &["TypeError", "not callable"]).await;
+    victim
+        .refuses(
+            &request((raw::GETATTR, unknown).into()),
+            &["KeyError", "no.Such"],
+        )
+        .await;
+    victim
+        .refuses(
+            &request((raw::GETATTR, (1, (5, "real"))).into()),
+            &["AttributeError", "real"],
+        )
+        .await;
+    victim
+        .refuses(
+            &request((raw::GETATTR, (1, ("x", 7))).into()),
+            &["TypeError", "name must be a string"],
+        )
+        .await;
+    victim
+        .refuses(
+            &request((raw::CALL, (1, (7, nothing()))).into()),
+            &["TypeError", "not callable"],
+        )
+        .await;
     // The bytes of pickle are never looked at.
-    victim.refuses(&request((14, (1, (7, 2))).into()), &["ValueError", "pickling is disabled"]).await;
+    victim
+        .refuses(
+            &request((14, (1, (7, 2))).into()),
+            &["ValueError", "pickling is disabled"],
+        )
+        .await;
 }
 
 /// An answer repeats whatever stood for a number, as Python's does.
@@ -256,9 +408,18 @@ async fn requests_that_make_no_sense() {
 async fn any_value_numbers_a_request() {
     let victim = Victim::new().await;
     let mut peer = Raw::connect(victim.port).await;
-    for seq in [Value::from("text"), Value::None, (-7).into(), Value::from(num_bigint::BigInt::from(2).pow(100)), (1, ("a", 2.5)).into()] {
+    for seq in [
+        Value::from("text"),
+        Value::None,
+        (-7).into(),
+        Value::from(num_bigint::BigInt::from(2).pow(100)),
+        (1, ("a", 2.5)).into(),
+    ] {
         peer.request(seq.clone(), 1, Value::from(("data",))).await;
-        assert_eq!(soon(peer.next()).await.expect("an answer"), (2, seq, (1, "data").into()));
+        assert_eq!(
+            soon(peer.next()).await.expect("an answer"),
+            (2, seq, (1, "data").into())
+        );
     }
 }
 
@@ -278,16 +439,26 @@ async fn answers_that_nobody_asked_for() {
     let mut given_back = 0;
     while given_back < 4 {
         let (kind, _, body) = soon(peer.next()).await.expect("a DEL");
-        let Some([handler, args]) = body.as_tuple().and_then(|body| <&[Value; 2]>::try_from(body).ok()) else {
+        let Some([handler, args]) = body
+            .as_tuple()
+            .and_then(|body| <&[Value; 2]>::try_from(body).ok())
+        else {
             panic!("{body} is no request")
         };
         assert_eq!((kind, handler), (1, &raw::DEL.into()));
-        let count = args.as_tuple().and_then(|args| args[1].as_tuple()).and_then(|args| args[1].as_tuple()).and_then(|args| args[1].as_int());
+        let count = args
+            .as_tuple()
+            .and_then(|args| args[1].as_tuple())
+            .and_then(|args| args[1].as_tuple())
+            .and_then(|args| args[1].as_int());
         given_back += count.expect("a count");
     }
     assert_eq!(given_back, 4);
     peer.call(9, &root, "add", (1, 2).into()).await;
-    assert_eq!(soon(peer.next()).await.expect("an answer"), (2, 9.into(), (1, 3).into()));
+    assert_eq!(
+        soon(peer.next()).await.expect("an answer"),
+        (2, 9.into(), (1, 3).into())
+    );
     assert_alive(&victim.good).await;
 }
 
@@ -301,7 +472,16 @@ async fn counts_of_references_that_were_not_given() {
         message(1, 1.into(), (raw::DEL, Value::from((2, boxes))).into())
     };
     let huge = Value::from(num_bigint::BigInt::from(10).pow(300));
-    for count in [2.into(), 0.into(), (-1).into(), i64::MAX.into(), i64::MIN.into(), huge, "1".into(), Value::None] {
+    for count in [
+        2.into(),
+        0.into(),
+        (-1).into(),
+        i64::MAX.into(),
+        i64::MIN.into(),
+        huge,
+        "1".into(),
+        Value::None,
+    ] {
         peer.frame(&del(count.clone())).await;
         let (kind, _, body) = soon(peer.next()).await.expect("an answer");
         assert_eq!(kind, 3, "{count} was accepted: {body}");
@@ -325,7 +505,12 @@ async fn too_many_references() {
     let references = |count: i64| {
         let boxes = (0..count).map(|number| Value::from((4, ("a.Thing", 1, number + 1))));
         let args = Value::from((2, Value::tuple([Value::from((2, Value::tuple(boxes)))])));
-        let boxes = Value::tuple([(3, root.clone()).into(), (1, "echo").into(), args, (1, nothing()).into()]);
+        let boxes = Value::tuple([
+            (3, root.clone()).into(),
+            (1, "echo").into(),
+            args,
+            (1, nothing()).into(),
+        ]);
         message(1, 1.into(), (raw::CALLATTR, Value::from((2, boxes))).into())
     };
     peer.frame(&references(100_001)).await;
@@ -342,9 +527,15 @@ async fn too_many_references() {
         }
     }
     let answer = answer.expect("it was seen");
-    assert!(answer.contains("100000") && answer.contains("references"), "{answer}");
+    assert!(
+        answer.contains("100000") && answer.contains("references"),
+        "{answer}"
+    );
     peer.call(2, &root, "add", (1, 2).into()).await;
-    assert_eq!(soon(peer.next()).await.expect("an answer"), (2, 2.into(), (1, 3).into()));
+    assert_eq!(
+        soon(peer.next()).await.expect("an answer"),
+        (2, 2.into(), (1, 3).into())
+    );
     assert_alive(&victim.good).await;
 }
 

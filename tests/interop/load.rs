@@ -23,15 +23,21 @@ async fn ten_threads_share_a_connection_to_python() {
                 let client = threads.clone();
                 std::thread::spawn(move || {
                     for call in 0..CALLS {
-                        let sum: i64 = client.call_blocking("add", (thread * 1_000, call)).expect("an answer");
+                        let sum: i64 = client
+                            .call_blocking("add", (thread * 1_000, call))
+                            .expect("an answer");
                         assert_eq!(sum, thread * 1_000 + call);
-                        let text: String = client.call_blocking("upper", (format!("t{thread}c{call}"),)).expect("an answer");
+                        let text: String = client
+                            .call_blocking("upper", (format!("t{thread}c{call}"),))
+                            .expect("an answer");
                         assert_eq!(text, format!("T{thread}C{call}"));
                     }
                 })
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().expect("no panic"));
     });
     let by_tasks = async {
         let tasks: Vec<_> = (0..THREADS)
@@ -94,7 +100,10 @@ async fn a_hundred_connections_to_python() {
         })
         .collect();
     for (number, call) in calls.into_iter().enumerate() {
-        assert_eq!(soon(call).await.expect("no panic").expect("an answer"), number as i64 + 1);
+        assert_eq!(
+            soon(call).await.expect("no panic").expect("an answer"),
+            number as i64 + 1
+        );
     }
     let closes: Vec<_> = clients
         .into_iter()

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use rpyc::{Connection, Error, Netref, Server, StreamError, TcpConfig, brine::Value, error::ConnectFailure};
+use rpyc::{
+    Connection, Error, Netref, Server, StreamError, TcpConfig, brine::Value, error::ConnectFailure,
+};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -21,7 +23,10 @@ fn connect_failure(result: Result<Connection, Error>) -> (String, ConnectFailure
 #[tokio::test]
 async fn a_name_that_is_not_resolved() {
     let (text, reason) = connect_failure(soon(rpyc::connect("no-such-host.invalid", 18861)).await);
-    assert!(matches!(reason, ConnectFailure::Resolve { .. }), "{reason:?}");
+    assert!(
+        matches!(reason, ConnectFailure::Resolve { .. }),
+        "{reason:?}"
+    );
     assert!(text.contains("tcp://no-such-host.invalid:18861"), "{text}");
 }
 
@@ -32,11 +37,15 @@ async fn a_connection_that_is_refused() {
         listener.local_addr().expect("it is bound").port()
     };
     let (text, reason) = connect_failure(soon(rpyc::connect("127.0.0.1", port)).await);
-    assert!(matches!(&reason, ConnectFailure::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused), "{reason:?}");
+    assert!(
+        matches!(&reason, ConnectFailure::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused),
+        "{reason:?}"
+    );
     assert!(text.contains(&format!("tcp://127.0.0.1:{port}")), "{text}");
     let (text, _) = connect_failure(soon(rpyc::connect_endpoint("unix:/no/such/socket")).await);
     assert!(text.contains("unix:/no/such/socket"), "{text}");
-    let (text, reason) = connect_failure(soon(rpyc::connect_endpoint("exec:/no/such/program x")).await);
+    let (text, reason) =
+        connect_failure(soon(rpyc::connect_endpoint("exec:/no/such/program x")).await);
     assert!(matches!(reason, ConnectFailure::Spawn { .. }), "{reason:?}");
     assert!(text.contains("/no/such/program"), "{text}");
 }
@@ -45,7 +54,9 @@ async fn a_connection_that_is_refused() {
 #[tokio::test]
 async fn a_connection_that_nobody_answers() {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    socket
+        .bind("127.0.0.1:0".parse().expect("an address"))
+        .expect("a free port");
     let listener = socket.listen(0).expect("it is bound");
     let port = listener.local_addr().expect("it is bound").port();
     let config = TcpConfig::default().connect_timeout(Duration::from_millis(200));
@@ -58,9 +69,17 @@ async fn a_connection_that_nobody_answers() {
         }
         assert!(filling.len() < 100, "the queue is never full");
     };
-    assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(5), "{took:?}");
-    let StreamError::Connect(error) = result else { panic!("{result:?}") };
-    assert!(matches!(error.reason, ConnectFailure::TimedOut(_)), "{error:?}");
+    assert!(
+        took >= Duration::from_millis(200) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+    let StreamError::Connect(error) = result else {
+        panic!("{result:?}")
+    };
+    assert!(
+        matches!(error.reason, ConnectFailure::TimedOut(_)),
+        "{error:?}"
+    );
     assert!(error.to_string().contains(&port.to_string()), "{error}");
 }
 
@@ -79,9 +98,14 @@ async fn calls_after_close() {
         soon(client.root()).await.map(|_| Value::None),
     ] {
         // The root was asked for before, so that is known.
-        assert!(matches!(result, Err(Error::NotSent(_)) | Ok(Value::None)), "{result:?}");
+        assert!(
+            matches!(result, Err(Error::NotSent(_)) | Ok(Value::None)),
+            "{result:?}"
+        );
     }
-    let result = soon(client.call::<Value>("add", (1, 2))).await.expect_err("it is closed");
+    let result = soon(client.call::<Value>("add", (1, 2)))
+        .await
+        .expect_err("it is closed");
     assert!(result.was_not_sent());
     soon(client.close()).await;
     drop(counter);
@@ -91,11 +115,25 @@ async fn calls_after_close() {
 async fn an_answer_of_another_type() {
     let server = python_server();
     let client = connect(server.port()).await;
-    assert!(matches!(soon(client.call::<String>("add", (1, 2))).await, Err(Error::Convert(_))));
-    assert!(matches!(soon(client.call::<u8>("add", (-1, 0))).await, Err(Error::Convert(_))));
-    assert!(matches!(soon(client.call::<Netref>("add", (1, 2))).await, Err(Error::Convert(_))));
-    assert!(matches!(soon(client.call::<(i64, i64)>("add", ((1,), (2, 3)))).await, Err(Error::Convert(_))));
-    let error = soon(client.call::<i64>("get_list", ())).await.expect_err("a list is a reference");
+    assert!(matches!(
+        soon(client.call::<String>("add", (1, 2))).await,
+        Err(Error::Convert(_))
+    ));
+    assert!(matches!(
+        soon(client.call::<u8>("add", (-1, 0))).await,
+        Err(Error::Convert(_))
+    ));
+    assert!(matches!(
+        soon(client.call::<Netref>("add", (1, 2))).await,
+        Err(Error::Convert(_))
+    ));
+    assert!(matches!(
+        soon(client.call::<(i64, i64)>("add", ((1,), (2, 3)))).await,
+        Err(Error::Convert(_))
+    ));
+    let error = soon(client.call::<i64>("get_list", ()))
+        .await
+        .expect_err("a list is a reference");
     assert!(matches!(error, Error::Convert(_)), "{error:?}");
     // What was not wanted was given back all the same.
     crate::support::until(|| client.stats().imported == 1 && client.stats().pending == 0).await;
@@ -138,8 +176,15 @@ async fn results_that_cannot_be_sent() {
     let (_server, port) = serve(service).await;
     let client = connect(port).await;
     for name in ["deep", "large"] {
-        let error = soon(client.call::<Value>(name, ())).await.expect_err("it cannot be sent");
-        assert!(error.remote().is_some_and(|error| error.is_builtin("TypeError")), "{error:?}");
+        let error = soon(client.call::<Value>(name, ()))
+            .await
+            .expect_err("it cannot be sent");
+        assert!(
+            error
+                .remote()
+                .is_some_and(|error| error.is_builtin("TypeError")),
+            "{error:?}"
+        );
     }
     assert_alive(&client).await;
 }
@@ -149,10 +194,19 @@ async fn results_that_cannot_be_sent() {
 async fn a_result_that_fits_no_frame() {
     let endpoint: rpyc::Endpoint = "tcp://127.0.0.1:0".parse().expect("an endpoint");
     let endpoint = endpoint.limits(rpyc::Limits::default().max_frame(10_000));
-    let server = Server::bind_with(&[endpoint], calculator(), Default::default()).await.expect("a free port");
+    let server = Server::bind_with(&[endpoint], calculator(), Default::default())
+        .await
+        .expect("a free port");
     let client = connect(server.port().expect("TCP")).await;
-    let error = soon(client.call::<Value>("blob", (20_000,))).await.expect_err("it cannot be sent");
-    assert!(error.remote().is_some_and(|error| error.to_string().contains("10000")), "{error:?}");
+    let error = soon(client.call::<Value>("blob", (20_000,)))
+        .await
+        .expect_err("it cannot be sent");
+    assert!(
+        error
+            .remote()
+            .is_some_and(|error| error.to_string().contains("10000")),
+        "{error:?}"
+    );
     assert_alive(&client).await;
 }
 
@@ -175,27 +229,48 @@ async fn answered_with(bytes: Vec<u8>) -> (Result<Value, Error>, Connection) {
 async fn servers_that_answer_nonsense() {
     for (bytes, words) in [
         (framed(0, b"garbage"), "unknown message type 103"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "limit of 67108864"),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+            "limit of 67108864",
+        ),
         (framed(1, b"no zlib"), "not a zlib stream"),
         (framed(0, b"\x12\x52\x51\x11\x51\x53"), "rpyc 5"),
         (framed(0, b"\x02\x11\x51\xff"), "cannot be decoded"),
     ] {
         let start = Instant::now();
         let (result, client) = answered_with(bytes).await;
-        let text = result.as_ref().expect_err("nonsense is no answer").to_string();
+        let text = result
+            .as_ref()
+            .expect_err("nonsense is no answer")
+            .to_string();
         assert!(matches!(result, Err(Error::MayHaveRun(_))), "{result:?}");
-        assert!(text.contains(words) && text.contains("tcp://127.0.0.1:"), "{text}");
-        assert!(start.elapsed() < Duration::from_secs(4), "it took {:?}", start.elapsed());
+        assert!(
+            text.contains(words) && text.contains("tcp://127.0.0.1:"),
+            "{text}"
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(4),
+            "it took {:?}",
+            start.elapsed()
+        );
         drop(client);
     }
     // An answer that only that call is the worse for.
-    for boxed in [Value::from((9, 1)), (3, ("no.Such", 1, 2)).into(), 7.into(), (4, "x").into()] {
+    for boxed in [
+        Value::from((9, 1)),
+        (3, ("no.Such", 1, 2)).into(),
+        7.into(),
+        (4, "x").into(),
+    ] {
         let (result, client) = answered_with(framed(0, &message(2, 1.into(), boxed))).await;
         assert!(matches!(result, Err(Error::BadAnswer(_))), "{result:?}");
         assert!(!client.closed());
     }
     let (result, _client) = answered_with(framed(0, &message(3, 1.into(), "text".into()))).await;
-    assert!(matches!(result, Err(Error::BadAnswer(_) | Error::Remote(_))), "{result:?}");
+    assert!(
+        matches!(result, Err(Error::BadAnswer(_) | Error::Remote(_))),
+        "{result:?}"
+    );
 }
 
 #[tokio::test]
@@ -205,10 +280,19 @@ async fn blocking_twins_refuse_to_wait_for_themselves() {
     let (sender, answer) = tokio::sync::oneshot::channel();
     let on_arbiter = client.clone();
     client.channel().arbiter().spawn_fn(move || {
-        let _ = sender.send((on_arbiter.call_blocking::<i64>("add", (1, 2)), on_arbiter.close_blocking()));
+        let _ = sender.send((
+            on_arbiter.call_blocking::<i64>("add", (1, 2)),
+            on_arbiter.close_blocking(),
+        ));
     });
     let (call, close) = soon(answer).await.expect("the arbiter runs");
-    assert!(matches!(call, Err(Error::Stream(StreamError::ApiMisuse(_)))), "{call:?}");
-    assert!(matches!(close, Err(Error::Stream(StreamError::ApiMisuse(_)))), "{close:?}");
+    assert!(
+        matches!(call, Err(Error::Stream(StreamError::ApiMisuse(_)))),
+        "{call:?}"
+    );
+    assert!(
+        matches!(close, Err(Error::Stream(StreamError::ApiMisuse(_)))),
+        "{close:?}"
+    );
     assert_alive(&client).await;
 }

@@ -31,7 +31,11 @@ fn gated(gate: &Arc<Semaphore>) -> Service {
         })
         .blocking_function("wait_blocking", move |number: i64| {
             // As a thread does that waits for a disk.
-            while opened.try_acquire().map(tokio::sync::SemaphorePermit::forget).is_err() {
+            while opened
+                .try_acquire()
+                .map(tokio::sync::SemaphorePermit::forget)
+                .is_err()
+            {
                 std::thread::sleep(Duration::from_millis(1));
             }
             number
@@ -101,7 +105,10 @@ async fn answers_come_in_order_unless_the_service_opts_out() {
     let gate = Arc::new(Semaphore::new(0));
     assert_eq!(soon(answers(gated(&gate), &gate)).await, [1, 2, 3]);
     let gate = Arc::new(Semaphore::new(0));
-    assert_eq!(soon(answers(gated(&gate).concurrent(), &gate)).await, [2, 3, 1]);
+    assert_eq!(
+        soon(answers(gated(&gate).concurrent(), &gate)).await,
+        [2, 3, 1]
+    );
 }
 
 #[tokio::test]
@@ -121,7 +128,10 @@ async fn many_requests_of_a_concurrent_service_run_side_by_side() {
     assert_eq!(sum, 3);
     gate.add_permits(500);
     for (number, call) in calls.into_iter().enumerate() {
-        assert_eq!(soon(call).await.expect("no panic").expect("an answer"), number as i64);
+        assert_eq!(
+            soon(call).await.expect("no panic").expect("an answer"),
+            number as i64
+        );
     }
 }
 
@@ -141,7 +151,10 @@ async fn too_many_waiting_requests_are_refused() {
         let (kind, number, body) = soon(raw.next()).await.expect("an answer");
         assert_eq!((kind, number), (3, Value::from(seq)));
         let text = body.to_string();
-        assert!(text.contains("RuntimeError") && text.contains("1024"), "{text}");
+        assert!(
+            text.contains("RuntimeError") && text.contains("1024"),
+            "{text}"
+        );
     }
     gate.add_permits(1);
     for seq in 1..=1_025 {
@@ -235,7 +248,10 @@ async fn a_peer_that_does_not_read_gets_no_more_answers_made() {
     .await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     let before = made.load(Ordering::Relaxed);
-    assert!(before < 60, "{before} answers of 1 MB were made for a peer that reads none");
+    assert!(
+        before < 60,
+        "{before} answers of 1 MB were made for a peer that reads none"
+    );
     assert_serves(port).await;
     for seq in 1..=600 {
         let (kind, number, _) = soon(raw.next()).await.expect("an answer");
@@ -251,18 +267,27 @@ async fn a_call_has_a_deadline_and_the_connection_lives_on() {
     let start = std::time::Instant::now();
     let impatient = client.clone().with_timeout(Duration::from_millis(50));
     let late = soon(impatient.call::<i64>("wait", (1,))).await;
-    assert!(matches!(late, Err(Error::TimedOut(after)) if after == Duration::from_millis(50)), "{late:?}");
+    assert!(
+        matches!(late, Err(Error::TimedOut(after)) if after == Duration::from_millis(50)),
+        "{late:?}"
+    );
     assert!(start.elapsed() >= Duration::from_millis(50));
     // Deadlines do not have to come in order.
     let patient = client.clone().with_timeout(Duration::from_millis(300));
     let hasty = client.clone().with_timeout(Duration::from_millis(20));
-    let (long, short) = tokio::join!(patient.call::<i64>("wait", (1,)), hasty.call::<i64>("wait", (1,)));
+    let (long, short) = tokio::join!(
+        patient.call::<i64>("wait", (1,)),
+        hasty.call::<i64>("wait", (1,))
+    );
     assert!(matches!(long, Err(Error::TimedOut(_))), "{long:?}");
     assert!(matches!(short, Err(Error::TimedOut(_))), "{short:?}");
     let unhurried = client.clone().with_timeout(None);
     let waiting = tokio::spawn(async move { unhurried.call::<i64>("wait", (5,)).await });
     gate.add_permits(4);
-    assert_eq!(soon(waiting).await.expect("no panic").expect("an answer"), 5);
+    assert_eq!(
+        soon(waiting).await.expect("no panic").expect("an answer"),
+        5
+    );
     until(|| client.stats().pending == 0).await;
     let sum: i64 = soon(client.call("add", (1, 2))).await.expect("an answer");
     assert_eq!(sum, 3);
@@ -284,7 +309,10 @@ async fn a_panic_in_a_function_ends_its_own_connection_only() {
     for name in ["panic", "panic_later"] {
         let (one, other) = (connect(port).await, connect(port).await);
         let result = soon(one.call::<i64>(name, ())).await;
-        assert!(matches!(result, Err(Error::MayHaveRun(_) | Error::Remote(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(Error::MayHaveRun(_) | Error::Remote(_))),
+            "{result:?}"
+        );
         let sum: i64 = soon(other.call("add", (1, 2))).await.expect("an answer");
         assert_eq!(sum, 3);
         assert_serves(port).await;

@@ -8,7 +8,23 @@ use crate::support::{connect, python_client, python_server, serve, soon};
 
 /// Around the threshold of compression, the pieces in which Python reads and writes, and a block of 64 KiB.
 const SIZES: [usize; 17] = [
-    0, 1, 255, 256, 2_999, 3_000, 3_001, 3_020, 63_900, 63_994, 63_995, 64_000, 64_100, 65_535, 65_536, 65_537, 1 << 20,
+    0,
+    1,
+    255,
+    256,
+    2_999,
+    3_000,
+    3_001,
+    3_020,
+    63_900,
+    63_994,
+    63_995,
+    64_000,
+    64_100,
+    65_535,
+    65_536,
+    65_537,
+    1 << 20,
 ];
 const LARGEST: usize = 20_000_000;
 
@@ -32,7 +48,11 @@ async fn there_and_back(client: &Connection, payload: Vec<u8>) {
     let digest: Bytes = soon(client.call("digest", (Bytes::from(payload.clone()),)))
         .await
         .expect("an answer");
-    assert_eq!(digest[..], Sha256::digest(&payload)[..], "{size} bytes there");
+    assert_eq!(
+        digest[..],
+        Sha256::digest(&payload)[..],
+        "{size} bytes there"
+    );
     let back: Bytes = soon(client.call("echo", (Bytes::from(payload.clone()),)))
         .await
         .expect("an answer");
@@ -56,7 +76,9 @@ async fn payloads_to_and_from_python() {
 async fn payloads_of_a_python_client() {
     let service = Service::new("Payloads")
         .function("echo", |value: rpyc::Value| value)
-        .function("digest", |data: Bytes| Bytes::from(Sha256::digest(&data).to_vec()));
+        .function("digest", |data: Bytes| {
+            Bytes::from(Sha256::digest(&data).to_vec())
+        });
     let (_server, port) = serve(service).await;
     let checks = format!(
         r#"

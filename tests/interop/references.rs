@@ -32,35 +32,97 @@ async fn objects_of_python_are_used_and_given_back() {
     let server = python_server();
     let client = connect(server.port()).await;
     {
-        let counter: Netref = soon(client.call("counter", (40,))).await.expect("a reference");
+        let counter: Netref = soon(client.call("counter", (40,)))
+            .await
+            .expect("a reference");
         assert_eq!(counter.class_name(), "__main__.Counter");
-        let sum: i64 = soon(counter.call_method("increment", (1,))).await.expect("an answer");
+        let sum: i64 = soon(counter.call_method("increment", (1,)))
+            .await
+            .expect("an answer");
         assert_eq!(sum, 41);
-        let sum: i64 = soon(counter.call_method_kw("increment", (), (("by", 1),))).await.expect("an answer");
+        let sum: i64 = soon(counter.call_method_kw("increment", (), (("by", 1),)))
+            .await
+            .expect("an answer");
         assert_eq!(sum, 42);
-        assert_eq!(soon(counter.getattr::<i64>("value")).await.expect("an answer"), 42);
+        assert_eq!(
+            soon(counter.getattr::<i64>("value"))
+                .await
+                .expect("an answer"),
+            42
+        );
         let bound: Netref = soon(counter.getattr("get")).await.expect("a method");
         assert_eq!(soon(bound.call::<i64>(())).await.expect("an answer"), 42);
         // It goes there and comes back as itself.
-        let same: Netref = soon(client.call("echo", (counter.clone(),))).await.expect("a reference");
-        assert_eq!(soon(same.call_method::<i64>("get", ())).await.expect("an answer"), 42);
-        let error = soon(counter.setattr("value", 1)).await.expect_err("Python refuses that by default");
-        assert!(error.remote().is_some_and(|error| error.is_builtin("AttributeError")), "{error}");
+        let same: Netref = soon(client.call("echo", (counter.clone(),)))
+            .await
+            .expect("a reference");
+        assert_eq!(
+            soon(same.call_method::<i64>("get", ()))
+                .await
+                .expect("an answer"),
+            42
+        );
+        let error = soon(counter.setattr("value", 1))
+            .await
+            .expect_err("Python refuses that by default");
+        assert!(
+            error
+                .remote()
+                .is_some_and(|error| error.is_builtin("AttributeError")),
+            "{error}"
+        );
 
-        let list: Netref = soon(client.call("get_list", ())).await.expect("a reference");
+        let list: Netref = soon(client.call("get_list", ()))
+            .await
+            .expect("a reference");
         assert_eq!(list.class_name(), "builtins.list");
-        assert_eq!(soon(list.call_method::<i64>("__len__", ())).await.expect("an answer"), 4);
-        assert_eq!(soon(list.call_method::<String>("__getitem__", (1,))).await.expect("an answer"), "two");
-        assert_eq!(soon(list.str()).await.expect("an answer"), "[1, 'two', 3.0, None]");
-        assert_eq!(soon(list.repr()).await.expect("an answer"), "[1, 'two', 3.0, None]");
-        assert!(soon(list.dir()).await.expect("an answer").contains(&"append".into()));
+        assert_eq!(
+            soon(list.call_method::<i64>("__len__", ()))
+                .await
+                .expect("an answer"),
+            4
+        );
+        assert_eq!(
+            soon(list.call_method::<String>("__getitem__", (1,)))
+                .await
+                .expect("an answer"),
+            "two"
+        );
+        assert_eq!(
+            soon(list.str()).await.expect("an answer"),
+            "[1, 'two', 3.0, None]"
+        );
+        assert_eq!(
+            soon(list.repr()).await.expect("an answer"),
+            "[1, 'two', 3.0, None]"
+        );
+        assert!(
+            soon(list.dir())
+                .await
+                .expect("an answer")
+                .contains(&"append".into())
+        );
         let items: Vec<Value> = soon(list.next_items(10)).await.expect("items");
         assert_eq!(items, [1.into(), "two".into(), 3.0.into(), Value::None]);
 
-        let dict: Netref = soon(client.call("get_dict", ())).await.expect("a reference");
-        assert_eq!(soon(dict.call_method::<i64>("__getitem__", ("two",))).await.expect("an answer"), 2);
-        let error = soon(dict.call_method::<i64>("__getitem__", ("three",))).await.expect_err("no such key");
-        assert!(error.remote().is_some_and(|error| error.is_builtin("KeyError")), "{error}");
+        let dict: Netref = soon(client.call("get_dict", ()))
+            .await
+            .expect("a reference");
+        assert_eq!(
+            soon(dict.call_method::<i64>("__getitem__", ("two",)))
+                .await
+                .expect("an answer"),
+            2
+        );
+        let error = soon(dict.call_method::<i64>("__getitem__", ("three",)))
+            .await
+            .expect_err("no such key");
+        assert!(
+            error
+                .remote()
+                .is_some_and(|error| error.is_builtin("KeyError")),
+            "{error}"
+        );
         let mut keys = soon(dict.iterate::<String>(1)).await.expect("an iterator");
         let mut found = Vec::new();
         while let Some(key) = soon(keys.next()).await.expect("no loss") {
@@ -78,8 +140,12 @@ async fn generators_are_read_in_chunks() {
     let server = python_server();
     let client = connect(server.port()).await;
     for chunk in [1, 3, 10, 1_000] {
-        let generator: Netref = soon(client.call("generator", (10,))).await.expect("a reference");
-        let mut items = soon(generator.iterate::<i64>(chunk)).await.expect("an iterator");
+        let generator: Netref = soon(client.call("generator", (10,)))
+            .await
+            .expect("a reference");
+        let mut items = soon(generator.iterate::<i64>(chunk))
+            .await
+            .expect("an iterator");
         let mut found = Vec::new();
         while let Some(item) = soon(items.next()).await.expect("no loss") {
             found.push(item);
@@ -88,9 +154,13 @@ async fn generators_are_read_in_chunks() {
         // At its end it stays.
         assert_eq!(soon(items.next()).await.expect("no loss"), None);
     }
-    let generator: Netref = soon(client.call("generator", (2,))).await.expect("a reference");
+    let generator: Netref = soon(client.call("generator", (2,)))
+        .await
+        .expect("a reference");
     for expected in [0, 1] {
-        let item: i64 = soon(generator.call_method("__next__", ())).await.expect("an item");
+        let item: i64 = soon(generator.call_method("__next__", ()))
+            .await
+            .expect("an item");
         assert_eq!(item, expected);
     }
     let end = soon(generator.call_method::<i64>("__next__", ())).await;
@@ -104,7 +174,9 @@ async fn generators_are_read_in_chunks() {
 async fn references_inside_tuples_are_counted_one_by_one() {
     let server = python_server();
     let client = connect(server.port()).await;
-    let shared: Netref = soon(client.call("shared_counter", ())).await.expect("a reference");
+    let shared: Netref = soon(client.call("shared_counter", ()))
+        .await
+        .expect("a reference");
     for _ in 0..10 {
         let many: Object = soon(client.call("echo", ((1, shared.clone(), (shared.clone(), "x")),)))
             .await
@@ -117,7 +189,9 @@ async fn references_inside_tuples_are_counted_one_by_one() {
     }
     gives_all_back(&client, ROOT + 1).await;
     drop(shared);
-    let many: Object = soon(client.call("instances", (1_000,))).await.expect("references");
+    let many: Object = soon(client.call("instances", (1_000,)))
+        .await
+        .expect("references");
     assert_eq!(client.stats().imported, 1_001);
     drop(many);
     gives_all_back(&client, ROOT).await;
@@ -154,11 +228,14 @@ async fn references_of_a_late_answer_are_given_back() {
             Ok(Value::from(1))
         }
     });
-    let slow: Netref = soon(client.call("sink", (wait,))).await.expect("a function");
+    let slow: Netref = soon(client.call("sink", (wait,)))
+        .await
+        .expect("a function");
     assert_eq!(client.stats().imported, 2);
     let impatient = client.clone().with_timeout(Duration::from_millis(100));
     // The argument is computed by our callback, and the answer is a new object each time.
-    let late = soon(impatient.call::<Netref>("callback", (rpyc_counter_after(slow.clone()), 1))).await;
+    let late =
+        soon(impatient.call::<Netref>("callback", (rpyc_counter_after(slow.clone()), 1))).await;
     assert!(matches!(late, Err(Error::TimedOut(_))), "{late:?}");
     sender.send(()).expect("the callback waits");
     drop(slow);
@@ -218,15 +295,25 @@ async fn functions_of_rust_are_given_back_by_python() {
         let _ = &alive;
         value + 1
     });
-    soon(client.call::<()>("keep", (function.clone(),))).await.expect("an answer");
-    soon(client.call::<()>("keep", (counted,))).await.expect("an answer");
-    let both: Vec<i64> = soon(client.call("call_kept", (20,))).await.expect("an answer");
+    soon(client.call::<()>("keep", (function.clone(),)))
+        .await
+        .expect("an answer");
+    soon(client.call::<()>("keep", (counted,)))
+        .await
+        .expect("an answer");
+    let both: Vec<i64> = soon(client.call("call_kept", (20,)))
+        .await
+        .expect("an answer");
     assert_eq!(both, [40, 21]);
     assert_eq!(client.stats().exported, 2);
     // One that comes back is the same function again.
-    let same: Object = soon(client.call("echo", (function.clone(),))).await.expect("an answer");
+    let same: Object = soon(client.call("echo", (function.clone(),)))
+        .await
+        .expect("an answer");
     assert!(matches!(same, Object::Function(_)), "{same:?}");
-    soon(client.call::<()>("forget", ())).await.expect("an answer");
+    soon(client.call::<()>("forget", ()))
+        .await
+        .expect("an answer");
     until(|| client.stats().exported == 0).await;
     until(|| watched.strong_count() == 0).await;
     soon(client.close()).await;
@@ -302,7 +389,9 @@ async fn a_reference_of_another_connection_is_refused() {
     assert!(matches!(wrong, Err(Error::Unsendable(_))), "{wrong:?}");
     let wrong = soon(second.call::<Object>((("nested", first),))).await;
     assert!(matches!(wrong, Err(Error::Unsendable(_))), "{wrong:?}");
-    let same: Netref = soon(two.call("echo", (second,))).await.expect("its own reference");
+    let same: Netref = soon(two.call("echo", (second,)))
+        .await
+        .expect("its own reference");
     assert_eq!(soon(same.call::<i64>(())).await.expect("an answer"), 2);
     assert_alive(&two).await;
 }

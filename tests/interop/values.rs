@@ -1,14 +1,13 @@
 //! Every kind of value, both ways, compared down to the bits.
 
 use num_bigint::BigInt;
-use rpyc::{
-    Channel, Connection, Service, VoidService,
-    brine::Value,
-};
+use rpyc::{Channel, Connection, Service, VoidService, brine::Value};
 
 use crate::{
     python::{Peer, Script, script_path, venv_python},
-    support::{blocking, connect, python_client, python_program, python_server, serve, socket_path, soon},
+    support::{
+        blocking, connect, python_client, python_program, python_server, serve, socket_path, soon,
+    },
 };
 
 fn text(text: impl Into<String>) -> Value {
@@ -113,7 +112,14 @@ fn samples() -> Vec<Value> {
         numbers(5),
         numbers(255),
         numbers(256),
-        tuple([none(), true.into(), text("a"), bytes(b"b"), 1.0.into(), tuple([2.into()])]),
+        tuple([
+            none(),
+            true.into(),
+            text("a"),
+            bytes(b"b"),
+            1.0.into(),
+            tuple([2.into()]),
+        ]),
         slice(none(), none(), none()),
         slice(1, 2, 3),
         slice(-1, none(), two.pow(70)),
@@ -180,7 +186,10 @@ async fn values_to_and_from_a_python_child() {
         python.to_str().expect("the path is UTF-8").to_owned(),
         "-I".into(),
         "-u".into(),
-        script_path("server.py").to_str().expect("the path is UTF-8").into(),
+        script_path("server.py")
+            .to_str()
+            .expect("the path is UTF-8")
+            .into(),
         "--stdio".into(),
     ];
     let stream = soon(rpyc::create_pipe_stream(command.clone()))
@@ -190,9 +199,12 @@ async fn values_to_and_from_a_python_child() {
     exchange_with_python(&client).await;
     soon(client.close()).await;
     // The same by name.
-    let client = soon(rpyc::connect_endpoint(&format!("exec:{}", command.join(" "))))
-        .await
-        .expect("it starts");
+    let client = soon(rpyc::connect_endpoint(&format!(
+        "exec:{}",
+        command.join(" ")
+    )))
+    .await
+    .expect("it starts");
     let sum: i64 = soon(client.call("add", (1, 2))).await.expect("an answer");
     assert_eq!(sum, 3);
     soon(client.close()).await;
@@ -222,16 +234,19 @@ fn sampler() -> Service {
     Service::new("Sampler")
         .function("samples", || Value::Tuple(samples()))
         .function("echo", |value: Value| value)
-        .expose(rpyc::Function::with_call("wrong_samples", |call| async move {
-            let mut wrong = Vec::new();
-            for (index, (object, sample)) in call.args.into_iter().zip(samples()).enumerate() {
-                match object {
-                    rpyc::Object::Value(value) if value.same_bits(&sample) => {}
-                    _ => wrong.push(Value::from(index as i64)),
+        .expose(rpyc::Function::with_call(
+            "wrong_samples",
+            |call| async move {
+                let mut wrong = Vec::new();
+                for (index, (object, sample)) in call.args.into_iter().zip(samples()).enumerate() {
+                    match object {
+                        rpyc::Object::Value(value) if value.same_bits(&sample) => {}
+                        _ => wrong.push(Value::from(index as i64)),
+                    }
                 }
-            }
-            Ok(Value::Tuple(wrong))
-        }))
+                Ok(Value::Tuple(wrong))
+            },
+        ))
 }
 
 #[tokio::test]
@@ -256,14 +271,19 @@ async fn values_of_a_python_client_over_a_unix_socket() {
 async fn what_has_a_rust_type_arrives_as_that() {
     let server = python_server();
     let client = connect(server.port()).await;
-    let echo = async |value: Value| -> Value { soon(client.call("echo", (value,))).await.expect("an answer") };
-    let nested: (Option<i64>, Vec<(String, f64)>, bool) = soon(client.call(
-        "echo",
-        ((None::<i64>, [("a", 1.5), ("b", -0.5)], true),),
-    ))
-    .await
-    .expect("an answer");
-    assert_eq!(nested, (None, vec![("a".into(), 1.5), ("b".into(), -0.5)], true));
+    let echo = async |value: Value| -> Value {
+        soon(client.call("echo", (value,)))
+            .await
+            .expect("an answer")
+    };
+    let nested: (Option<i64>, Vec<(String, f64)>, bool) =
+        soon(client.call("echo", ((None::<i64>, [("a", 1.5), ("b", -0.5)], true),)))
+            .await
+            .expect("an answer");
+    assert_eq!(
+        nested,
+        (None, vec![("a".into(), 1.5), ("b".into(), -0.5)], true)
+    );
     assert!(echo(u64::MAX.into()).await.same_bits(&u64::MAX.into()));
     soon(client.close()).await;
 }
