@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Read, Write},
     net::Shutdown,
     os::{fd::AsFd, unix::net::UnixStream as StdUnixStream},
     pin::Pin,
@@ -84,7 +84,7 @@ fn start(endpoint: &Arc<str>, limits: Limits) -> io::Result<StreamHandle> {
     thread::Builder::new()
         .name("rpyc-stdin".into())
         .spawn(move || {
-            let result = io::copy(&mut input, &mut from_input);
+            let result = copy(&mut input, &mut from_input);
             tracing::debug!(?result, "stdin ended");
             // The stream may be gone before stdin is.
             let _ = from_input.shutdown(Shutdown::Write);
@@ -92,7 +92,7 @@ fn start(endpoint: &Arc<str>, limits: Limits) -> io::Result<StreamHandle> {
     thread::Builder::new()
         .name("rpyc-stdout".into())
         .spawn(move || {
-            if let Err(error) = io::copy(&mut to_output, &mut output) {
+            if let Err(error) = copy(&mut to_output, &mut output) {
                 tracing::debug!(%error, "stdout is gone");
                 let _ = to_output.shutdown(Shutdown::Read);
             }
@@ -102,4 +102,23 @@ fn start(endpoint: &Arc<str>, limits: Limits) -> io::Result<StreamHandle> {
         Standard { socket, written },
         StreamInfo::new(endpoint.clone()).limits(limits),
     ))
+}
+
+/// Bytes that are copied at a time: what a pipe holds.
+const PIECE: usize = 64 << 10;
+
+/// Copies until the end, through memory.
+///
+/// `io::copy` would have the kernel splice, and that holds the lock of a pipe it writes to for as long as it waits for
+/// the next byte: whoever reads from that pipe hangs, even if it asked not to wait.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&piece[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
