@@ -59,6 +59,7 @@ pub(super) fn start(link: Arc<Link>, hold: Option<Hold>) {
             running: FuturesUnordered::new(),
             incoming: Vec::new(),
             timer: None,
+            closed_by_peer: false,
             ended: None,
             closing: None,
         }
@@ -81,6 +82,8 @@ pub(super) struct Serving {
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Outcome>>>>,
     incoming: Vec<(usize, Incoming)>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// The peer said that it closes.
+    closed_by_peer: bool,
     /// Why no more requests are served.
     ended: Option<StreamError>,
     /// The channel's close under way.
@@ -114,13 +117,14 @@ impl Serving {
             }
             Incoming::Request { seq, request } => self.enqueue(size, seq, request),
             Incoming::BadRequest { seq, exception } => self.link.reply(&seq, Err(&exception)),
-            Incoming::Close => self.end(ended_by_peer(&self.link)),
+            // Comes in its turn: what the peer asked for before is still answered, as Python does.
+            Incoming::Close => self.closed_by_peer = true,
             Incoming::Late | Incoming::Nothing => {}
         }
     }
 
     fn enqueue(&mut self, size: usize, seq: Seq, request: Request<Exported>) {
-        if self.ended.is_some() {
+        if self.ended.is_some() || self.closed_by_peer {
             return;
         }
         if self.queue.len() >= MAX_QUEUED || self.queued_bytes + size > MAX_QUEUED_BYTES {
@@ -292,11 +296,12 @@ impl ActorFuture<Serving> for Work {
         serving.keep_time(cx);
         if serving.ended.is_none() {
             serving.work(cx);
-            if serving.link.is_drain_wanted()
-                && serving.queue.is_empty()
-                && serving.running.is_empty()
-            {
-                serving.link.close();
+            if serving.queue.is_empty() && serving.running.is_empty() {
+                if serving.closed_by_peer {
+                    serving.end(ended_by_peer(&serving.link));
+                } else if serving.link.is_drain_wanted() {
+                    serving.link.close();
+                }
             }
             if serving.link.is_close_wanted() {
                 serving.end(StreamError::Closed);
