@@ -1,8 +1,10 @@
 //! [`Layer`]: the one actor that hosts a codec, and what neighbours in a chain know of each other.
 //!
-//! Lifecycle, order, credit and failure are written here once; a codec adds only its own work. Strong addresses
-//! point down and weak ones up, so a chain comes apart from the top: the actor above goes, this one sees
-//! that nobody is left to write, and goes too.
+//! Lifecycle, order, credit and failure are written here once; a codec adds only its own work. A chain comes apart from
+//! the top: an actor that goes, for whatever reason, detaches the one below, which then goes, too.
+//!
+//! Addresses are strong in both directions, since upgrading a weak one costs two allocations for each message;
+//! `Detach`, sent from `Drop`, is what breaks the circle.
 
 use std::{
     collections::VecDeque,
@@ -13,7 +15,7 @@ use std::{
     time::Instant,
 };
 
-use actix::{Actor, ActorFuture, Addr, AsyncContext, Context, Handler, WeakAddr};
+use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler};
 use tokio::time::Sleep;
 
 use crate::{
@@ -22,7 +24,7 @@ use crate::{
     error::{ConnectionLostError, LossReason, StreamError},
     event::{log_started, log_stopped},
     message::{
-        Abort, Attach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed,
+        Abort, Attach, Detach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed,
     },
     unit::Unit,
 };
@@ -42,6 +44,7 @@ pub(crate) trait Below<U: Unit>: Send + Sync {
     fn abort(&self);
     fn expect_more(&self);
     fn attach(&self, above: Box<dyn Above<U>>) -> Result<(), Gone>;
+    fn detach(&self);
 }
 
 /// The neighbour above, as the actor below sees it.
@@ -62,7 +65,8 @@ where
         + Handler<Flush>
         + Handler<Abort>
         + Handler<ExpectMore>
-        + Handler<Attach<U>>,
+        + Handler<Attach<U>>
+        + Handler<Detach>,
 {
     fn write(&self, message: Write<U>) -> Result<(), Gone> {
         self.try_send(message).map_err(|_| Gone)
@@ -89,9 +93,14 @@ where
     fn attach(&self, above: Box<dyn Above<U>>) -> Result<(), Gone> {
         self.try_send(Attach(above)).map_err(|_| Gone)
     }
+
+    fn detach(&self) {
+        // A neighbour that is gone needs no telling.
+        let _ = self.try_send(Detach);
+    }
 }
 
-impl<U, A> Above<U> for WeakAddr<A>
+impl<U, A> Above<U> for Addr<A>
 where
     U: Unit,
     A: Actor<Context = Context<A>>
@@ -102,30 +111,25 @@ where
         + Handler<Tell>,
 {
     fn read(&self, message: Read<U>) -> Result<(), Gone> {
-        self.upgrade()
-            .ok_or(Gone)?
-            .try_send(message)
-            .map_err(|_| Gone)
+        self.try_send(message).map_err(|_| Gone)
     }
 
     // Whoever is gone above needs no news: it took its own state down, and told its own waiters.
 
     fn end(&self) {
-        let _ = self.upgrade().map(|above| above.try_send(End));
+        let _ = self.try_send(End);
     }
 
     fn lost(&self, error: StreamError) {
-        let _ = self.upgrade().map(|above| above.try_send(Lost(error)));
+        let _ = self.try_send(Lost(error));
     }
 
     fn write_failed(&self, error: StreamError) {
-        let _ = self
-            .upgrade()
-            .map(|above| above.try_send(WriteFailed(error)));
+        let _ = self.try_send(WriteFailed(error));
     }
 
     fn tell(&self, message: Tell) {
-        let _ = self.upgrade().map(|above| above.try_send(message));
+        let _ = self.try_send(message);
     }
 }
 
@@ -160,6 +164,8 @@ pub struct Layer<C: Codec> {
     failed: Option<StreamError>,
     /// The loss was told, by us or by a neighbour.
     lost: bool,
+    /// The neighbour above is gone.
+    detached: bool,
 }
 
 impl<C: Codec> Layer<C> {
@@ -184,6 +190,7 @@ impl<C: Codec> Layer<C> {
             timer: None,
             failed: None,
             lost: false,
+            detached: false,
         })
     }
 
@@ -307,6 +314,7 @@ impl<C: Codec> Drop for Layer<C> {
             let error = ConnectionLostError::new(&self.place.endpoint, LossReason::ActorGone);
             self.pass_up(|above| above.lost(error.into()));
         }
+        self.below.detach();
     }
 }
 
@@ -323,11 +331,11 @@ impl<C: Codec> ActorFuture<Layer<C>> for Drain {
         cx: &mut TaskContext<'_>,
     ) -> Poll<()> {
         layer.drain(cx);
-        if ctx.connected() {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
+        if layer.detached {
+            ctx.stop();
+            return Poll::Ready(());
         }
+        Poll::Pending
     }
 }
 
@@ -337,7 +345,7 @@ impl<C: Codec> Handler<Attach<C::Above>> for Layer<C> {
     fn handle(&mut self, message: Attach<C::Above>, ctx: &mut Context<Self>) {
         self.above = Some(message.0);
         // Only now may data come up.
-        let this = ctx.address().downgrade();
+        let this = ctx.address();
         self.pass_down(|below| below.attach(Box::new(this)));
     }
 }
@@ -390,6 +398,16 @@ impl<C: Codec> Handler<Abort> for Layer<C> {
     fn handle(&mut self, _: Abort, _: &mut Context<Self>) {
         self.lost = true;
         self.below.abort();
+    }
+}
+
+impl<C: Codec> Handler<Detach> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, _: Detach, _: &mut Context<Self>) {
+        self.detached = true;
+        // Nobody is left to be told of a loss.
+        self.lost = true;
     }
 }
 

@@ -84,6 +84,11 @@ pub struct WriteFailed(pub StreamError);
 #[rtype(result = "()")]
 pub struct Tell(pub ConnectionEvent);
 
+/// The neighbour above is gone; give out what is left, and go, too.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Detach;
+
 /// Names the neighbour above, and starts the flow towards it.
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -4,7 +4,7 @@
 //! channel: `u32 length (big-endian) | u8 flag | payload | 0x0a`, repeated. This module lays frames out and walks
 //! over them; it does not read sockets and does not know compression.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use smallvec::SmallVec;
 
 /// Bytes before the payload of a frame: length and flag.
@@ -149,20 +149,15 @@ impl Frames {
         self.bytes
     }
 
-    /// Bytes of the largest payload that is not known to be small.
-    pub(crate) fn largest(&self) -> usize {
-        let sizes = self.parts.iter().map(|part| match part {
-            // A run of more than one frame was built of frames that are copied, or was checked as it was read.
-            Part::Packed { run, count } => {
-                if *count == 1 {
-                    run.len() - FRAME_OVERHEAD
-                } else {
-                    0
-                }
-            }
-            Part::Single { payload, .. } => payload.len(),
-        });
-        sizes.max().unwrap_or(0)
+    /// Bytes of the first payload that is longer than `limit`.
+    pub(crate) fn above(&self, limit: usize) -> Option<usize> {
+        let above = |length: &usize| *length > limit;
+        self.parts.iter().find_map(|part| match part {
+            // Only a run that is long enough to hold such a frame is walked over.
+            Part::Packed { run, .. } if run.len() <= limit => None,
+            Part::Packed { run, .. } => payload_lengths(run).find(above),
+            Part::Single { payload, .. } => Some(payload.len()).filter(above),
+        })
     }
 
     /// Moves the frames of `other` behind those of this batch.
@@ -239,12 +234,7 @@ impl FramesIter {
     /// The frames that are left, as a batch.
     pub(crate) fn into_frames(self) -> Frames {
         let mut frames = Frames::default();
-        let mut count = 0;
-        let mut rest = &self.run[..];
-        while let Some(length) = payload_length(rest) {
-            rest = &rest[length + FRAME_OVERHEAD..];
-            count += 1;
-        }
+        let count = payload_lengths(&self.run).count();
         frames.push_run(self.run, count);
         for part in self.parts {
             match part {
@@ -282,11 +272,22 @@ pub(crate) fn payload_length(run: &[u8]) -> Option<usize> {
     Some(u32::from_be_bytes(*length) as usize)
 }
 
+/// The payload lengths of the frames in a run.
+fn payload_lengths(run: &[u8]) -> impl Iterator<Item = usize> {
+    let mut rest = run;
+    std::iter::from_fn(move || {
+        let length = payload_length(rest)?;
+        rest = &rest[length + FRAME_OVERHEAD..];
+        Some(length)
+    })
+}
+
 /// Lays frames out behind each other.
 ///
 /// Payloads up to [`COPY_LIMIT`] are copied into one block; larger ones keep their buffer.
 #[derive(Debug, Default)]
 pub struct FramesBuilder {
+    /// The open run. The flusher of its last frame is not written yet: it goes with the next head, in one copy.
     block: BytesMut,
     run_count: usize,
     frames: Frames,
@@ -319,16 +320,22 @@ impl FramesBuilder {
     /// When the payload is longer than `u32::MAX` bytes, which the wire cannot say.
     #[inline]
     pub fn push_slice(&mut self, payload: &[u8]) {
-        self.block.reserve(payload.len() + FRAME_OVERHEAD);
-        self.block.put_slice(&head(payload.len()));
-        self.block.put_slice(payload);
-        self.block.put_slice(FLUSHER);
+        self.block
+            .reserve(payload.len() + FRAME_OVERHEAD + FLUSHER.len());
+        let [a, b, c, d, flag] = head(payload.len());
+        if self.run_count == 0 {
+            self.block.extend_from_slice(&[a, b, c, d, flag]);
+        } else {
+            self.block
+                .extend_from_slice(&[FLUSHER[0], a, b, c, d, flag]);
+        }
+        self.block.extend_from_slice(payload);
         self.run_count += 1;
     }
 
     fn push_uncopied(&mut self, payload: Bytes) {
         self.close_run();
-        self.block.put_slice(&head(payload.len()));
+        self.block.extend_from_slice(&head(payload.len()));
         let head = self.block.split().freeze();
         self.frames.push_single(head, payload);
     }
@@ -341,6 +348,7 @@ impl FramesBuilder {
 
     fn close_run(&mut self) {
         if self.run_count > 0 {
+            self.block.extend_from_slice(FLUSHER);
             self.frames
                 .push_run(self.block.split().freeze(), self.run_count);
             self.run_count = 0;
@@ -348,24 +356,39 @@ impl FramesBuilder {
     }
 
     /// True when nothing was appended since the last `take`.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.run_count == 0 && self.frames.is_empty()
     }
 
     /// Bytes that `take` would give.
+    #[inline]
     pub fn wire_len(&self) -> usize {
-        self.frames.bytes + self.block.len()
+        let open_run = if self.run_count > 0 {
+            self.block.len() + FLUSHER.len()
+        } else {
+            0
+        };
+        self.frames.bytes + open_run
+    }
+
+    /// Bytes of the open run, which were copied a moment ago.
+    #[inline]
+    pub(crate) fn copied(&self) -> usize {
+        self.block.len()
     }
 
     /// Room left in the block before it must grow.
+    #[inline]
     pub(crate) fn room(&self) -> usize {
-        self.block.capacity() - self.block.len()
+        // One byte is kept for the flusher that is not written yet.
+        (self.block.capacity() - self.block.len()).saturating_sub(FLUSHER.len())
     }
 
-    /// Goes on in another block.
-    pub(crate) fn set_block(&mut self, block: BytesMut) {
+    /// Goes on in another block, and gives back what is left of the old one.
+    pub(crate) fn set_block(&mut self, block: BytesMut) -> BytesMut {
         self.close_run();
-        self.block = block;
+        std::mem::replace(&mut self.block, block)
     }
 
     /// Gives the batch away and starts a new one in the rest of the block.

@@ -39,11 +39,11 @@ use crate::{
 pub struct Subscribe {
     /// Takes the frames; each batch's credit returns when the message is dropped.
     pub frames: Option<WeakRecipient<Read<Frames>>>,
-    /// Takes the facts.
+    /// Takes the facts; one that comes after the peer's end is told of it.
     pub events: Option<WeakRecipient<ConnectionEvent>>,
 }
 
-/// Flush, finish, wait for the peer's end, close; the answer tells whether the kernel took everything.
+/// Flush, finish, wait for the peer's end, close; [`ConnectionEvent::Closed`] tells when that is done.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Close;
@@ -105,7 +105,7 @@ impl Head {
             frames,
             owed,
             controls,
-        } = self.shared.outbox.take(cx);
+        } = self.shared.outbox.take(cx, &self.shared.down_gate);
         if !frames.is_empty() {
             self.shared.stats.sent(&frames);
             self.shared.down_gate.overdraw(BATCH_COST);
@@ -150,6 +150,7 @@ impl Head {
     fn finish(&mut self) {
         if !self.finished {
             self.finished = true;
+            self.shared.outbox.refuse(StreamError::Closed);
             self.shared.down_gate.close(StreamError::Closed);
             if self.below.finish().is_err() {
                 self.fail(self.lost(LossReason::ActorGone));
@@ -252,7 +253,7 @@ impl Actor for Head {
         // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
         ctx.set_mailbox_capacity(0);
         log_started::<Self>(&self.shared.info.endpoint);
-        let this = ctx.address().downgrade();
+        let this = ctx.address();
         if self.below.attach(Box::new(this)).is_err() {
             self.fail(self.lost(LossReason::ActorGone));
         }
@@ -266,19 +267,8 @@ impl Drop for Head {
         // Without an outcome this actor panicked or its arbiter stopped.
         self.fail(self.lost(LossReason::ActorGone));
         let error = self.outcome.clone().unwrap_or(StreamError::Closed);
-        self.shared.outbox.close(error.clone());
-        let Taken { owed, controls, .. } = self.shared.outbox.abandon();
-        self.shared.down_gate.give_back(owed);
-        self.shared.down_gate.close(error.clone());
-        self.shared.inbox.end(Err(error.clone()));
-        for control in controls {
-            match control {
-                Control::Flush(flush) => flush.answer(Err(error.clone())),
-                Control::Close(answer) => drop(answer.send(Err(error.clone()))),
-                Control::Finish | Control::Abort | Control::Subscribe(_) | Control::HandlesGone => {
-                }
-            }
-        }
+        self.shared.abandon(&error);
+        self.below.detach();
     }
 }
 
@@ -296,7 +286,7 @@ impl ActorFuture<Head> for Work {
     ) -> Poll<()> {
         head.drain(cx);
         if head.outcome.is_none() && head.closing.is_none() {
-            if head.handles_gone && !ctx.connected() {
+            if head.handles_gone {
                 head.close_and_discard();
             } else if head.finished && head.ended {
                 head.close();
@@ -402,7 +392,8 @@ impl Handler<WriteFailed> for Head {
     type Result = ();
 
     fn handle(&mut self, message: WriteFailed, _: &mut Context<Self>) {
-        self.shared.outbox.close(message.0);
+        // Requests still pass, or nobody could end what is left of the channel.
+        self.shared.outbox.refuse(message.0);
     }
 }
 
@@ -426,7 +417,12 @@ impl Handler<Flush> for Head {
     type Result = ();
 
     fn handle(&mut self, message: Flush, _: &mut Context<Self>) {
-        self.obey(Control::Flush(message));
+        // In line behind what handles have sent.
+        if let Err((Control::Flush(flush), error)) =
+            self.shared.outbox.control(Control::Flush(message))
+        {
+            flush.answer(Err(error));
+        }
     }
 }
 
@@ -434,7 +430,8 @@ impl Handler<Finish> for Head {
     type Result = ();
 
     fn handle(&mut self, _: Finish, _: &mut Context<Self>) {
-        self.finish();
+        // What is lost already is finished.
+        let _ = self.shared.outbox.control(Control::Finish);
     }
 }
 
@@ -442,7 +439,11 @@ impl Handler<Close> for Head {
     type Result = ();
 
     fn handle(&mut self, _: Close, _: &mut Context<Self>) {
-        self.close_and_discard();
+        // What is lost already is closed; nobody waits for the answer.
+        let _ = self
+            .shared
+            .outbox
+            .control(Control::Close(oneshot::channel().0));
     }
 }
 

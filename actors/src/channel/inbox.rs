@@ -1,10 +1,14 @@
 //! The inbox: batches that came up and wait for a consumer.
 
-use std::{collections::VecDeque, pin::pin};
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    task::{Poll, Waker},
+};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 
 use crate::{
     credit::Credit,
@@ -20,16 +24,18 @@ pub(super) type Ending = Result<(), StreamError>;
 #[derive(Default)]
 pub(super) struct Inbox {
     state: Mutex<State>,
-    arrived: Notify,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     open_batch: OpenBatch,
     queue: VecDeque<Read<Frames>>,
     ending: Option<Ending>,
     /// A unique receiver takes everything.
     claimed: bool,
+    /// Whoever waits for anything. All are woken by each batch: there is mostly one, and one that went away loses no
+    /// wake-up that another one needs.
+    wakers: SmallVec<[Waker; 1]>,
 }
 
 /// A batch of which frames are taken one by one; its credit returns with the last one.
@@ -43,8 +49,9 @@ impl OpenBatch {
     #[inline]
     pub(super) fn next(&mut self) -> Option<Bytes> {
         let frame = self.frames.next();
-        if frame.is_none() {
-            self.credit = None;
+        // Not with the next call: whoever polls before it would wait for what this credit keeps out.
+        if self.credit.is_some() && self.frames.is_empty() {
+            *self = Self::default();
         }
         frame
     }
@@ -62,26 +69,78 @@ impl OpenBatch {
     }
 }
 
+impl State {
+    #[inline]
+    fn next_frame(&mut self) -> Option<Bytes> {
+        // A unique receiver took the open batch with it, and no new one is opened while it lives.
+        loop {
+            if let Some(frame) = self.open_batch.next() {
+                return Some(frame);
+            }
+            if self.claimed {
+                return None;
+            }
+            let read = self.queue.pop_front()?;
+            self.open_batch.open(read);
+        }
+    }
+
+    /// The next frame, `Ok(None)` at the end, or nothing yet.
+    pub(super) fn take_frame(&mut self) -> Option<Result<Option<Bytes>, StreamError>> {
+        if self.claimed {
+            let what = "a unique receiver takes the frames of this channel";
+            return Some(Err(StreamError::misuse(what)));
+        }
+        match self.next_frame() {
+            Some(frame) => Some(Ok(Some(frame))),
+            None => self.ending.clone().map(|ending| ending.map(|()| None)),
+        }
+    }
+
+    /// The next batch, `Ok(None)` at the end, or nothing yet.
+    pub(super) fn take_batch(&mut self) -> Option<Result<Option<Read<Frames>>, StreamError>> {
+        let rest = self.open_batch.rest().filter(|rest| !rest.unit.is_empty());
+        match rest.or_else(|| self.queue.pop_front()) {
+            Some(read) => Some(Ok(Some(read))),
+            None => self.ending.clone().map(|ending| ending.map(|()| None)),
+        }
+    }
+
+    /// True when a receive would not wait.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.queue.is_empty() || !self.open_batch.frames.is_empty() || self.ending.is_some()
+    }
+}
+
+/// Lets go of the lock, and wakes everybody who waits.
+fn wake_all(mut state: MutexGuard<'_, State>) {
+    let wakers = std::mem::take(&mut state.wakers);
+    drop(state);
+    wakers.into_iter().for_each(Waker::wake);
+}
+
 impl Inbox {
     pub(super) fn push(&self, read: Read<Frames>) {
         let mut state = self.state.lock();
         if state.ending.is_none() {
             state.queue.push_back(read);
-            drop(state);
-            self.arrived.notify_one();
+            wake_all(state);
         }
     }
 
     /// No frames come after this; the first ending stays.
     pub(super) fn end(&self, ending: Ending) {
-        self.state.lock().ending.get_or_insert(ending);
-        self.arrived.notify_waiters();
-        self.arrived.notify_one();
+        let mut state = self.state.lock();
+        state.ending.get_or_insert(ending);
+        wake_all(state);
     }
 
-    /// Drops what nobody took, and ends.
+    /// Drops what nobody took, and ends; an orderly end before is forgotten, since frames of it may be missing now.
     pub(super) fn discard(&self, ending: Ending) {
         let mut state = self.state.lock();
+        if let Some(Ok(())) = state.ending {
+            state.ending = None;
+        }
         let dropped = (
             std::mem::take(&mut state.queue),
             std::mem::take(&mut state.open_batch),
@@ -91,56 +150,40 @@ impl Inbox {
         self.end(ending);
     }
 
-    /// The next frame, `Ok(None)` at the end, or nothing yet.
+    /// The next frame, if there is one for handles that share the channel.
     #[inline]
+    pub(super) fn try_frame(&self) -> Option<Bytes> {
+        self.state.lock().next_frame()
+    }
+
+    /// The next frame, `Ok(None)` at the end, or nothing yet.
     pub(super) fn try_next(&self) -> Option<Result<Option<Bytes>, StreamError>> {
-        let mut state = self.state.lock();
-        if state.claimed {
-            return Some(Err(StreamError::misuse(
-                "a unique receiver takes the frames of this channel",
-            )));
-        }
-        loop {
-            if let Some(frame) = state.open_batch.next() {
-                return Some(Ok(Some(frame)));
-            }
-            match state.queue.pop_front() {
-                Some(read) => state.open_batch.open(read),
-                None => return state.ending.clone().map(|ending| ending.map(|()| None)),
-            }
-        }
+        self.state.lock().take_frame()
     }
 
     /// The next batch, `Ok(None)` at the end, or nothing yet.
     pub(super) fn try_next_batch(&self) -> Option<Result<Option<Read<Frames>>, StreamError>> {
-        let mut state = self.state.lock();
-        if let Some(rest) = state.open_batch.rest().filter(|rest| !rest.unit.is_empty()) {
-            return Some(Ok(Some(rest)));
-        }
-        match state.queue.pop_front() {
-            Some(read) => Some(Ok(Some(read))),
-            None => state.ending.clone().map(|ending| ending.map(|()| None)),
-        }
+        self.state.lock().take_batch()
     }
 
     /// True when a receive would not wait.
     pub(super) fn is_ready(&self) -> bool {
-        let state = self.state.lock();
-        !state.queue.is_empty() || !state.open_batch.frames.is_empty() || state.ending.is_some()
+        self.state.lock().is_ready()
     }
 
     /// Waits until `take` gives something.
-    pub(super) async fn wait<T>(&self, take: impl Fn() -> Option<T>) -> T {
-        loop {
-            let mut arrived = pin!(self.arrived.notified());
-            arrived.as_mut().enable();
-            if let Some(item) = take() {
-                // One notification stands for a whole batch: whoever waits beside us has its turn.
-                self.arrived.notify_one();
-                return item;
+    pub(super) async fn wait<T>(&self, mut take: impl FnMut(&mut State) -> Option<T>) -> T {
+        poll_fn(|cx| {
+            let mut state = self.state.lock();
+            if let Some(item) = take(&mut state) {
+                return Poll::Ready(item);
             }
-            arrived.await;
-        }
+            if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                state.wakers.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Gives everything to one receiver from now on.
@@ -152,9 +195,11 @@ impl Inbox {
             ));
         }
         state.claimed = true;
-        drop(state);
+        if let Some(rest) = state.open_batch.rest().filter(|rest| !rest.unit.is_empty()) {
+            state.queue.push_front(rest);
+        }
         // Whoever waits for single frames learns of it.
-        self.arrived.notify_waiters();
+        wake_all(state);
         Ok(())
     }
 
@@ -165,7 +210,6 @@ impl Inbox {
         if let Some(rest) = rest.filter(|rest| !rest.unit.is_empty()) {
             state.queue.push_front(rest);
         }
-        drop(state);
-        self.arrived.notify_one();
+        wake_all(state);
     }
 }

@@ -5,6 +5,7 @@
 //! Channel::recv  ◀─ inbox  ◀─ Head ◀─ layers ◀─ Framing ◀─ layers ◀─ ByteStream
 //! ```
 
+mod blocks;
 mod head;
 mod inbox;
 mod outbox;
@@ -12,7 +13,10 @@ mod receiver;
 mod stats;
 
 use std::{
+    future::Future,
+    pin::Pin,
     sync::{Arc, OnceLock},
+    task::Poll,
     time::Duration,
 };
 
@@ -25,8 +29,8 @@ pub use receiver::Receiver;
 pub use stats::ChannelStats;
 
 use self::{
-    inbox::Inbox,
-    outbox::{Append, Control, Outbox},
+    inbox::{Inbox, State},
+    outbox::{Append, Control, Outbox, Pushed, Taken},
     stats::Counters,
 };
 use crate::{
@@ -52,6 +56,41 @@ struct Shared {
     head: OnceLock<WeakAddr<Head>>,
     arbiter: actix_rt::ArbiterHandle,
     stats: Counters,
+}
+
+impl Shared {
+    /// Tells everybody who waits that there is no actor any more, or that there never was one.
+    fn abandon(&self, error: &StreamError) {
+        self.outbox.close(error.clone());
+        let Taken { owed, controls, .. } = self.outbox.abandon();
+        self.down_gate.give_back(owed);
+        self.down_gate.close(error.clone());
+        self.inbox.end(Err(error.clone()));
+        for control in controls {
+            match control {
+                Control::Flush(flush) => flush.answer(Err(error.clone())),
+                // What came while the channel closed is told the same as what comes later.
+                Control::Close(answer) => drop(answer.send(match error {
+                    StreamError::Closed => Ok(()),
+                    error => Err(error.clone()),
+                })),
+                Control::Finish | Control::Abort | Control::Subscribe(_) | Control::HandlesGone => {
+                }
+            }
+        }
+    }
+}
+
+/// Ends a channel whose arbiter stops before it starts the actor.
+struct Unstarted(Arc<Shared>);
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if self.0.head.get().is_none() {
+            let error = ConnectionLostError::new(&self.0.info.endpoint, LossReason::ActorGone);
+            self.0.abandon(&error.into());
+        }
+    }
 }
 
 /// Tells the actor when the last handle is gone.
@@ -135,59 +174,77 @@ impl Channel {
             arbiter: stream.arbiter().clone(),
             stats: Counters::default(),
         });
-        let for_head = shared.clone();
-        let start = move || {
-            let address = Head::new(for_head.clone(), build(&stream)).start();
-            let _ = for_head.head.set(address.downgrade());
-        };
-        if !shared.arbiter.spawn_fn(start) {
-            let error: StreamError =
-                ConnectionLostError::new(&shared.info.endpoint, LossReason::ActorGone).into();
-            shared.outbox.close(error.clone());
-            shared.down_gate.close(error.clone());
-            shared.inbox.end(Err(error));
-        }
+        let unstarted = Unstarted(shared.clone());
+        // An arbiter that has stopped, or stops first, drops this without running it.
+        shared.arbiter.spawn_fn(move || {
+            let Unstarted(shared) = &unstarted;
+            let address = Head::new(shared.clone(), build(&stream)).start();
+            let _ = shared.head.set(address.downgrade());
+        });
         Self {
             _guard: Arc::new(Guard(shared.clone())),
             shared,
         }
     }
 
-    fn check_size(&self, bytes: usize) -> Result<(), StreamError> {
-        let limit = self.shared.info.limits.max_frame;
-        if bytes <= limit {
-            return Ok(());
-        }
-        Err(StreamError::LimitExceeded {
+    #[inline]
+    fn is_too_large(&self, bytes: usize) -> bool {
+        bytes > self.shared.info.limits.max_frame
+    }
+
+    #[cold]
+    fn too_large(&self, bytes: usize) -> StreamError {
+        StreamError::LimitExceeded {
             what: "frame to send",
-            limit: limit as u64,
+            limit: self.shared.info.limits.max_frame as u64,
             got: bytes as u64,
             endpoint: Some(self.shared.info.endpoint.clone()),
-        })
-    }
-
-    /// Sends without waiting, if there is credit; gives the item back if there is none.
-    #[inline]
-    fn send_now<A: Append>(
-        &self,
-        item: A,
-        bytes: usize,
-    ) -> Result<Result<u64, (A, StreamError)>, A> {
-        let gate = &self.shared.down_gate;
-        if !gate.try_take(bytes) {
-            return Err(item);
         }
-        Ok(self.shared.outbox.push(item, bytes.min(gate.cap()), gate))
     }
 
-    async fn send_later<A: Append>(&self, item: A, bytes: usize) -> Result<u64, (A, StreamError)> {
-        match self.shared.down_gate.acquire(bytes).await {
-            Ok(credit) => {
-                self.shared
-                    .outbox
-                    .push(item, credit.into_amount(), &self.shared.down_gate)
-            }
-            Err(reason) => Err((item, reason)),
+    /// Sends at once if there is credit.
+    #[inline]
+    fn send_now<A: Append>(&self, item: &mut A, bytes: usize) -> Pushed {
+        self.shared
+            .outbox
+            .try_push(item, bytes, &self.shared.down_gate)
+    }
+
+    /// The slow path, kept out of the caller's future: that is moved for every frame.
+    #[cold]
+    fn boxed_later<'a, A: Append + Send>(
+        &'a self,
+        item: &'a mut A,
+        bytes: usize,
+        pushed: Pushed,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StreamError>> + Send + 'a>> {
+        Box::pin(self.send_later(item, bytes, pushed))
+    }
+
+    /// Sends what could not be sent at once. On an error the item is left as it was.
+    #[cold]
+    async fn send_later<A: Append>(
+        &self,
+        item: &mut A,
+        bytes: usize,
+        pushed: Pushed,
+    ) -> Result<(), StreamError> {
+        let mut pushed = pushed;
+        if pushed == Pushed::Full {
+            // Before anything is sent, so that a send that is dropped here sent nothing.
+            let_others_run().await;
+            pushed = self.send_now(item, bytes);
+        }
+        if matches!(pushed, Pushed::NoCredit | Pushed::Full) {
+            let credit = self.shared.down_gate.acquire(bytes).await?;
+            pushed = self
+                .shared
+                .outbox
+                .push(item, credit.into_amount(), &self.shared.down_gate);
+        }
+        match pushed {
+            Pushed::Done(_) => Ok(()),
+            _ => Err(self.shared.outbox.refusal()),
         }
     }
 
@@ -205,18 +262,19 @@ impl Channel {
     /// A dropped send sent nothing, and its place in the line is free.
     #[inline]
     pub async fn send(&self, frame: impl Into<Bytes>) -> Result<(), WriteError<Bytes>> {
-        let item = frame.into();
+        let mut item = frame.into();
         let bytes = item.len() + FRAME_OVERHEAD;
-        if let Err(reason) = self.check_size(item.len()) {
-            return Err(WriteError { item, reason });
+        if self.is_too_large(item.len()) {
+            let reason = self.too_large(item.len());
+            return Err(WriteError::new(item, reason));
         }
-        let result = match self.send_now(item, bytes) {
-            Ok(result) => result,
-            Err(item) => self.send_later(item, bytes).await,
-        };
-        result
-            .map(drop)
-            .map_err(|(item, reason)| WriteError { item, reason })
+        match self.send_now(&mut item, bytes) {
+            Pushed::Done(_) => Ok(()),
+            other => match self.boxed_later(&mut item, bytes, other).await {
+                Ok(()) => Ok(()),
+                Err(reason) => Err(WriteError::new(item, reason)),
+            },
+        }
     }
 
     /// Sends one frame whose payload is copied: the fastest way to send a small one.
@@ -230,13 +288,15 @@ impl Channel {
     /// As [`send`](Self::send).
     #[inline]
     pub async fn send_slice(&self, frame: &[u8]) -> Result<(), StreamError> {
-        self.check_size(frame.len())?;
+        if self.is_too_large(frame.len()) {
+            return Err(self.too_large(frame.len()));
+        }
+        let mut item = frame;
         let bytes = frame.len() + FRAME_OVERHEAD;
-        let result = match self.send_now(frame, bytes) {
-            Ok(result) => result,
-            Err(frame) => self.send_later(frame, bytes).await,
-        };
-        result.map(drop).map_err(|(_, reason)| reason)
+        match self.send_now(&mut item, bytes) {
+            Pushed::Done(_) => Ok(()),
+            other => self.boxed_later(&mut item, bytes, other).await,
+        }
     }
 
     /// Sends many frames, taking the lock once for every 64 KiB.
@@ -254,12 +314,10 @@ impl Channel {
     ) -> Result<(), WriteError<Frames>> {
         let mut builder = FramesBuilder::new();
         for frame in frames {
-            if let Err(reason) = self.check_size(frame.len()) {
+            if self.is_too_large(frame.len()) {
+                let reason = self.too_large(frame.len());
                 self.send_batch(builder.take()).await?;
-                return Err(WriteError {
-                    item: Frames::single(frame),
-                    reason,
-                });
+                return Err(WriteError::new(Frames::single(frame), reason));
             }
             builder.push(frame);
             if builder.wire_len() >= SEND_ALL_BATCH {
@@ -282,20 +340,18 @@ impl Channel {
         if frames.is_empty() {
             return Ok(());
         }
-        if let Err(reason) = self.check_size(frames.largest()) {
-            return Err(WriteError {
-                item: frames,
-                reason,
-            });
+        if let Some(bytes) = frames.above(self.shared.info.limits.max_frame) {
+            return Err(WriteError::new(frames, self.too_large(bytes)));
         }
-        let bytes = frames.wire_len();
-        let result = match self.send_now(frames, bytes) {
-            Ok(result) => result,
-            Err(frames) => self.send_later(frames, bytes).await,
-        };
-        result
-            .map(drop)
-            .map_err(|(item, reason)| WriteError { item, reason })
+        let mut item = frames;
+        let bytes = item.wire_len();
+        match self.send_now(&mut item, bytes) {
+            Pushed::Done(_) => Ok(()),
+            other => match self.boxed_later(&mut item, bytes, other).await {
+                Ok(()) => Ok(()),
+                Err(reason) => Err(WriteError::new(item, reason)),
+            },
+        }
     }
 
     /// Sends one frame if that needs no waiting.
@@ -304,16 +360,25 @@ impl Channel {
     ///
     /// `Full` without credit, else `Closed` with the reason; both give the frame back.
     pub fn try_send(&self, frame: impl Into<Bytes>) -> Result<(), TrySendError<Bytes>> {
-        let item = frame.into();
+        let mut item = frame.into();
         let bytes = item.len() + FRAME_OVERHEAD;
-        if let Err(reason) = self.check_size(item.len()) {
-            return Err(TrySendError::Closed(WriteError { item, reason }));
+        if self.is_too_large(item.len()) {
+            let reason = self.too_large(item.len());
+            return Err(TrySendError::Closed(WriteError::new(item, reason)));
         }
-        match self.send_now(item, bytes) {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err((item, reason))) => Err(TrySendError::Closed(WriteError { item, reason })),
-            Err(item) => Err(match self.shared.down_gate.closed() {
-                Some(reason) => TrySendError::Closed(WriteError { item, reason }),
+        let mut pushed = self.send_now(&mut item, bytes);
+        if pushed == Pushed::Full {
+            // That is only advice for those who can wait, and given once.
+            pushed = self.send_now(&mut item, bytes);
+        }
+        match pushed {
+            Pushed::Done(_) => Ok(()),
+            Pushed::Refused => {
+                let reason = self.shared.outbox.refusal();
+                Err(TrySendError::Closed(WriteError::new(item, reason)))
+            }
+            Pushed::Full | Pushed::NoCredit => Err(match self.shared.down_gate.closed() {
+                Some(reason) => TrySendError::Closed(WriteError::new(item, reason)),
                 None => TrySendError::Full(item),
             }),
         }
@@ -333,13 +398,10 @@ impl Channel {
     /// A dropped receive took nothing.
     #[inline]
     pub async fn recv(&self) -> Result<Option<Bytes>, StreamError> {
-        if let Some(result) = self.shared.inbox.try_next() {
-            return result;
+        match self.shared.inbox.try_frame() {
+            Some(frame) => Ok(Some(frame)),
+            None => self.shared.inbox.wait(State::take_frame).await,
         }
-        self.shared
-            .inbox
-            .wait(|| self.shared.inbox.try_next())
-            .await
     }
 
     /// Receives one frame if one is there.
@@ -377,12 +439,11 @@ impl Channel {
     /// Only the waiting ends.
     pub async fn poll(&self, timeout: Duration) -> bool {
         let inbox = &self.shared.inbox;
-        let is_ready = || inbox.is_ready().then_some(());
-        if is_ready().is_some() || timeout.is_zero() {
-            return is_ready().is_some();
+        if inbox.is_ready() || timeout.is_zero() {
+            return inbox.is_ready();
         }
         tokio::select! {
-            () = inbox.wait(is_ready) => true,
+            () = inbox.wait(|state| state.is_ready().then_some(())) => true,
             () = Runtime::sleep_on(&self.shared.arbiter, timeout) => false,
         }
     }
@@ -481,7 +542,7 @@ impl Channel {
     }
 
     /// The actor at this end of the chain, for actors that would rather pass messages; `None` once it is gone, or while
-    /// it is being started on another thread.
+    /// it is being started on another thread. An address does not keep the channel open, a handle does.
     pub fn address(&self) -> Option<Addr<Head>> {
         self.shared.head.get()?.upgrade()
     }
@@ -519,27 +580,30 @@ impl Channel {
     ///
     /// When the channel is closed or lost, or the frame is above the limit. The payload is then left as it was.
     pub fn post(&self, payload: &mut BytesMut, mut credit: Credit) -> Result<u64, StreamError> {
-        self.check_size(payload.len())?;
+        if self.is_too_large(payload.len()) {
+            return Err(self.too_large(payload.len()));
+        }
         let gate = &self.shared.down_gate;
         credit.set((payload.len() + FRAME_OVERHEAD).min(gate.cap()));
         let owed = credit.into_amount();
-        if payload.len() <= COPY_LIMIT {
-            let number = self
-                .shared
-                .outbox
-                .push(&payload[..], owed, gate)
-                .map_err(|(_, error)| error)?;
-            payload.clear();
-            return Ok(number);
-        }
-        let frame = payload.split().freeze();
-        self.shared
-            .outbox
-            .push(frame, owed, gate)
-            .map_err(|(frame, error)| {
+        let pushed = if payload.len() <= COPY_LIMIT {
+            let pushed = self.shared.outbox.push(&mut &payload[..], owed, gate);
+            if pushed != Pushed::Refused {
+                payload.clear();
+            }
+            pushed
+        } else {
+            let mut frame = payload.split().freeze();
+            let pushed = self.shared.outbox.push(&mut frame, owed, gate);
+            if pushed == Pushed::Refused {
                 *payload = frame.into();
-                error
-            })
+            }
+            pushed
+        };
+        match pushed {
+            Pushed::Done(number) => Ok(number),
+            _ => Err(self.shared.outbox.refusal()),
+        }
     }
 
     /// Frames accepted so far, which is the number of the last one.
@@ -578,7 +642,7 @@ impl Channel {
         let item = frame.into();
         match runtime::block_on(self.send(item.clone())) {
             Ok(result) => result,
-            Err(reason) => Err(WriteError { item, reason }),
+            Err(reason) => Err(WriteError::new(item, reason)),
         }
     }
 
@@ -617,4 +681,17 @@ impl Channel {
     pub fn close_blocking(&self) -> Result<(), StreamError> {
         runtime::block_on(self.close())?
     }
+}
+
+/// Gives the other tasks of this thread a turn.
+async fn let_others_run() {
+    let mut has_run = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut has_run, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

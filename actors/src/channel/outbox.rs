@@ -5,9 +5,13 @@
 
 use std::task::{Context, Waker};
 
-use super::head::Subscribe;
+use super::{
+    blocks::{self, BLOCK},
+    head::Subscribe,
+};
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -19,8 +23,12 @@ use crate::{
 
 /// Size of the first block of an outbox; blocks double while a batch grows.
 const FIRST_BLOCK: usize = 1 << 10;
-/// Size of the largest block.
-const LAST_BLOCK: usize = 64 << 10;
+
+/// An outbox with this much in it is worth a run of the actor: a sender in a loop lets it, while the data is in the
+/// processor's cache.
+const FULL: usize = 224 << 10;
+/// Credit that is taken ahead for small frames.
+const PREPAID: usize = 16 << 10;
 
 /// What a handle asks of the channel's actor, in order with the frames before it.
 pub(super) enum Control {
@@ -42,12 +50,22 @@ pub(super) struct Outbox {
 struct State {
     builder: FramesBuilder,
     block_size: usize,
+    /// A recycled block for a busy channel, and blocks to be recycled.
+    fresh: Option<BytesMut>,
+    spent: SmallVec<[BytesMut; 1]>,
     /// Credit taken for what is in the builder.
     owed: usize,
+    /// Credit taken ahead, so that not every small frame goes to the gate.
+    prepaid: usize,
     controls: Vec<Control>,
     waker: Option<Waker>,
     /// The actor was woken and did not come yet.
     notified: bool,
+    /// The next append has to look: frames are refused, or the actor should run first.
+    wants_attention: bool,
+    /// Why frames are refused: a finish or a close stands in line, a write failed, or the actor is gone.
+    refused: Option<StreamError>,
+    /// Why requests are refused, too: the actor is gone.
     closed: Option<StreamError>,
     /// Frames appended so far, and frames that the actor took.
     appended: u64,
@@ -62,6 +80,9 @@ pub(super) struct Taken {
 }
 
 /// What can be appended to the outbox.
+///
+/// It is appended where it stands: moving a frame through the results of three functions cost more than
+/// laying it out (the moves straddle the stores before them, so the processor has to wait for each).
 pub(super) trait Append {
     /// Bytes it takes in the outbox's block.
     fn room(&self) -> usize;
@@ -69,20 +90,24 @@ pub(super) trait Append {
     fn count(&self) -> usize {
         1
     }
-    fn append(self, builder: &mut FramesBuilder);
+    /// Appends it. What is not copied is taken out.
+    fn append(&mut self, builder: &mut FramesBuilder);
 }
 
 impl Append for &[u8] {
+    #[inline]
     fn room(&self) -> usize {
         self.len() + FRAME_OVERHEAD
     }
 
-    fn append(self, builder: &mut FramesBuilder) {
+    #[inline]
+    fn append(&mut self, builder: &mut FramesBuilder) {
         builder.push_slice(self);
     }
 }
 
 impl Append for Bytes {
+    #[inline]
     fn room(&self) -> usize {
         if self.len() <= COPY_LIMIT {
             self.len() + FRAME_OVERHEAD
@@ -91,8 +116,13 @@ impl Append for Bytes {
         }
     }
 
-    fn append(self, builder: &mut FramesBuilder) {
-        builder.push(self);
+    #[inline]
+    fn append(&mut self, builder: &mut FramesBuilder) {
+        if self.len() <= COPY_LIMIT {
+            builder.push_slice(self);
+        } else {
+            builder.push(std::mem::take(self));
+        }
     }
 }
 
@@ -105,41 +135,61 @@ impl Append for Frames {
         self.len()
     }
 
-    fn append(self, builder: &mut FramesBuilder) {
-        builder.append(self);
+    fn append(&mut self, builder: &mut FramesBuilder) {
+        builder.append(std::mem::take(self));
     }
 }
 
+/// What became of an attempt to append without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    /// It is in the outbox, as the frame of this number.
+    Done(u64),
+    /// There is credit, but also so much in the outbox that the actor should have a turn first.
+    Full,
+    /// There is no credit.
+    NoCredit,
+    /// It will never be sent; [`Outbox::refusal`] says why.
+    Refused,
+}
+
 impl Outbox {
-    /// Appends something for which `owed` bytes of credit were taken from `gate`. Gives the number of its last frame.
-    ///
-    /// # Errors
-    ///
-    /// Gives the item back, with the reason; the credit is given back, too.
+    /// Appends something of `bytes` bytes if there is credit for it.
     #[inline]
-    pub(super) fn push<A: Append>(
-        &self,
-        item: A,
-        owed: usize,
-        gate: &Gate,
-    ) -> Result<u64, (A, StreamError)> {
+    pub(super) fn try_push<A: Append>(&self, item: &mut A, bytes: usize, gate: &Gate) -> Pushed {
         let mut state = self.state.lock();
-        if let Some(error) = &state.closed {
-            let error = error.clone();
+        if state.wants_attention {
+            return state.attend();
+        }
+        let weight = bytes.min(gate.cap());
+        if state.prepaid >= weight {
+            state.prepaid -= weight;
+        } else if !state.prepay(weight, gate) {
+            return Pushed::NoCredit;
+        }
+        state.owed += weight;
+        append(state, item, gate)
+    }
+
+    /// Appends something for which `owed` bytes of credit were taken before.
+    pub(super) fn push<A: Append>(&self, item: &mut A, owed: usize, gate: &Gate) -> Pushed {
+        let mut state = self.state.lock();
+        if state.refused.is_some() {
             drop(state);
             gate.give_back(owed);
-            return Err((item, error));
+            return Pushed::Refused;
         }
-        let room = item.room();
-        if state.builder.room() < room {
-            state.owed += state.new_block(room, gate);
-        }
-        state.appended += item.count() as u64;
-        let number = state.appended;
-        item.append(&mut state.builder);
         state.owed += owed;
-        wake_actor(state);
-        Ok(number)
+        append(state, item, gate)
+    }
+
+    /// Why frames are refused.
+    pub(super) fn refusal(&self) -> StreamError {
+        self.state
+            .lock()
+            .refused
+            .clone()
+            .unwrap_or(StreamError::Closed)
     }
 
     /// Asks the actor for something.
@@ -153,18 +203,33 @@ impl Outbox {
             let error = error.clone();
             return Err((control, error));
         }
+        if matches!(control, Control::Finish | Control::Close(_)) {
+            // A frame whose credit was taken before must not come behind the end.
+            state.refused.get_or_insert(StreamError::Closed);
+            state.wants_attention = true;
+        }
         state.controls.push(control);
         wake_actor(state);
         Ok(())
     }
 
+    /// Refuses frames from now on, but no requests; the first reason stays.
+    pub(super) fn refuse(&self, error: StreamError) {
+        let mut state = self.state.lock();
+        state.refused.get_or_insert(error);
+        state.wants_attention = true;
+    }
+
     /// Refuses frames and requests from now on; the first reason stays.
     pub(super) fn close(&self, error: StreamError) {
-        self.state.lock().closed.get_or_insert(error);
+        let mut state = self.state.lock();
+        state.refused.get_or_insert_with(|| error.clone());
+        state.closed.get_or_insert(error);
+        state.wants_attention = true;
     }
 
     /// Takes all there is, and sees to it that the next append wakes the task.
-    pub(super) fn take(&self, cx: &Context<'_>) -> Taken {
+    pub(super) fn take(&self, cx: &Context<'_>, gate: &Gate) -> Taken {
         let mut state = self.state.lock();
         state.notified = false;
         match &mut state.waker {
@@ -172,7 +237,17 @@ impl Outbox {
             none => *none = Some(cx.waker().clone()),
         }
         state.taken = state.appended;
-        state.take()
+        state.wants_attention = state.refused.is_some();
+        let unused = std::mem::take(&mut state.prepaid);
+        let taken = state.take();
+        let spent = std::mem::take(&mut state.spent);
+        if state.block_size == BLOCK && state.fresh.is_none() {
+            state.fresh = Some(blocks::take());
+        }
+        drop(state);
+        spent.into_iter().for_each(blocks::put);
+        gate.give_back(unused);
+        taken
     }
 
     /// The number of the last frame.
@@ -189,8 +264,25 @@ impl Outbox {
     pub(super) fn abandon(&self) -> Taken {
         let mut state = self.state.lock();
         state.waker = None;
+        state.owed += std::mem::take(&mut state.prepaid);
         state.take()
     }
+}
+
+#[inline]
+fn append<A: Append>(mut state: MutexGuard<'_, State>, item: &mut A, gate: &Gate) -> Pushed {
+    let room = item.room();
+    if state.builder.room() < room {
+        state.new_block(room, gate);
+    }
+    state.appended += item.count() as u64;
+    let number = state.appended;
+    item.append(&mut state.builder);
+    if state.builder.copied() >= FULL {
+        state.wants_attention = true;
+    }
+    wake_actor(state);
+    Pushed::Done(number)
 }
 
 /// Lets go of the lock, and wakes the actor if it does not know yet that there is something.
@@ -207,19 +299,54 @@ fn wake_actor(mut state: MutexGuard<'_, State>) {
 }
 
 impl State {
-    /// Starts a block with at least `room` bytes. Gives what the old one's unused tail costs.
     #[cold]
-    fn new_block(&mut self, room: usize, gate: &Gate) -> usize {
-        self.block_size = (self.block_size * 2).clamp(FIRST_BLOCK, LAST_BLOCK);
+    fn attend(&mut self) -> Pushed {
+        if self.refused.is_some() {
+            return Pushed::Refused;
+        }
+        // Said once for each batch.
+        self.wants_attention = false;
+        Pushed::Full
+    }
+
+    /// Takes credit for `weight` bytes, and some ahead for the frames to come.
+    fn prepay(&mut self, weight: usize, gate: &Gate) -> bool {
+        let missing = weight - self.prepaid;
+        let ahead = if missing + PREPAID <= gate.cap() {
+            PREPAID
+        } else {
+            0
+        };
+        if gate.try_take(missing + ahead) {
+            self.prepaid = ahead;
+            return true;
+        }
+        let is_enough = ahead > 0 && gate.try_take(missing);
+        if is_enough {
+            self.prepaid = 0;
+        }
+        is_enough
+    }
+
+    /// Starts a block with at least `room` bytes. The old one's unused tail is memory in use, too.
+    #[cold]
+    fn new_block(&mut self, room: usize, gate: &Gate) {
+        self.block_size = (self.block_size * 2).clamp(FIRST_BLOCK, BLOCK);
         let abandoned = if self.builder.is_empty() {
             0
         } else {
             self.builder.room()
         };
         gate.overdraw(abandoned);
-        self.builder
-            .set_block(BytesMut::with_capacity(self.block_size.max(room)));
-        abandoned
+        self.owed += abandoned;
+        let block = match self.fresh.take() {
+            Some(block) if room < block.capacity() => block,
+            _ => BytesMut::with_capacity(self.block_size.max(room + 1)),
+        };
+        let spent = self.builder.set_block(block);
+        if self.block_size == BLOCK {
+            self.spent.push(spent);
+        }
     }
 
     fn take(&mut self) -> Taken {
@@ -227,6 +354,7 @@ impl State {
         // Sized for the next batch if that is like this one; a channel that falls idle holds next to nothing.
         if frames.wire_len() <= FIRST_BLOCK {
             self.block_size = 0;
+            self.fresh = None;
         }
         Taken {
             frames,

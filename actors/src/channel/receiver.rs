@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{Channel, inbox::OpenBatch};
+use super::{
+    Channel,
+    inbox::{OpenBatch, State},
+};
 use crate::{credit::Credit, error::StreamError, message::Read, runtime, unit::Frames};
 
 /// The unique receiver of a [`Channel`].
@@ -77,7 +80,7 @@ impl Receiver {
         let inbox = &self.channel.shared.inbox;
         match inbox.try_next_batch() {
             Some(result) => result,
-            None => inbox.wait(|| inbox.try_next_batch()).await,
+            None => inbox.wait(State::take_batch).await,
         }
     }
 

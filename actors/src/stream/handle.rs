@@ -163,17 +163,14 @@ impl StreamHandle {
         let item = data.into();
         let credit = match self.down_gate.acquire(item.len()).await {
             Ok(credit) => credit,
-            Err(reason) => return Err(WriteError { item, reason }),
+            Err(reason) => return Err(WriteError::new(item, reason)),
         };
         match self.door.write(Write {
             unit: item.clone().into(),
             credit,
         }) {
             Ok(()) => Ok(()),
-            Err(Gone) => Err(WriteError {
-                item,
-                reason: self.gone(),
-            }),
+            Err(Gone) => Err(WriteError::new(item, self.gone())),
         }
     }
 

@@ -40,7 +40,7 @@ use crate::{
     event::{log_started, log_stopped},
     layer::Above,
     limits::Limits,
-    message::{Abort, Attach, ExpectMore, Finish, Flush, Read, Write},
+    message::{Abort, Attach, Detach, ExpectMore, Finish, Flush, Read, Write},
     unit::Chunk,
 };
 
@@ -155,6 +155,16 @@ enum Consumer {
     Discarding,
 }
 
+/// What became of one attempt to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadOnce {
+    Pending,
+    /// Less came than there was room for.
+    Short,
+    Full,
+    Ended,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finishing {
     No,
@@ -189,6 +199,7 @@ pub struct ByteStream<T: Transport> {
     read_error: Option<StreamError>,
 
     closing: Vec<CloseStream>,
+    aborted: bool,
     kept: Option<Box<dyn Send>>,
     linger: Option<Pin<Box<Sleep>>>,
 }
@@ -224,6 +235,7 @@ impl<T: Transport> ByteStream<T> {
             end_told: false,
             read_error: None,
             closing: Vec::new(),
+            aborted: false,
             kept: None,
             linger: None,
         };
@@ -304,7 +316,9 @@ impl<T: Transport> ByteStream<T> {
         while let Some((bytes, credit)) = self.owed.front_mut() {
             if *bytes > left {
                 *bytes -= left;
-                drop(credit.split(left));
+                // What is above the cap weighs less than its bytes: that credit returns with the last of them.
+                let spare = credit.amount().saturating_sub(*bytes);
+                drop(credit.split(left.min(spare)));
                 break;
             }
             left -= *bytes;
@@ -336,18 +350,10 @@ impl<T: Transport> ByteStream<T> {
 
     fn poll_read(&mut self, cx: &mut TaskContext<'_>) {
         if !self.at_end && self.wants_to_read() && self.up_gate.poll_open(0, cx).is_ready() {
-            match ring::poll_read(&mut self.io, cx) {
-                Poll::Pending => {}
-                Poll::Ready(Ok(read)) if read.bytes.is_empty() => self.at_end = true,
-                Poll::Ready(Ok(read)) => {
-                    // The next read has to wait until those above had their turn.
-                    cx.waker().wake_by_ref();
-                    self.deliver(read.bytes, read.abandoned);
-                }
-                Poll::Ready(Err(error)) => {
-                    self.at_end = true;
-                    self.read_error = Some(self.lost(error.into()));
-                }
+            // A short read emptied the socket: the second attempt only leaves our waker there, without a system call.
+            // After a full one the next read waits until those above had their turn.
+            if self.read_once(cx) == ReadOnce::Short && self.read_once(cx) != ReadOnce::Pending {
+                cx.waker().wake_by_ref();
             }
         }
         if self.at_end
@@ -355,6 +361,30 @@ impl<T: Transport> ByteStream<T> {
             && let Poll::Ready(reason) = self.io.poll_end(cx)
         {
             self.tell_end(reason);
+        }
+    }
+
+    fn read_once(&mut self, cx: &mut TaskContext<'_>) -> ReadOnce {
+        match ring::poll_read(&mut self.io, cx) {
+            Poll::Pending => ReadOnce::Pending,
+            Poll::Ready(Ok(read)) if read.bytes.is_empty() => {
+                self.at_end = true;
+                ReadOnce::Ended
+            }
+            Poll::Ready(Ok(read)) => {
+                let is_short = read.is_short;
+                self.deliver(read.bytes, read.abandoned);
+                if is_short && self.wants_to_read() {
+                    return ReadOnce::Short;
+                }
+                cx.waker().wake_by_ref();
+                ReadOnce::Full
+            }
+            Poll::Ready(Err(error)) => {
+                self.at_end = true;
+                self.read_error = Some(self.lost(error.into()));
+                ReadOnce::Ended
+            }
         }
     }
 
@@ -447,7 +477,11 @@ impl<T: Transport> ByteStream<T> {
             self.poll_write(cx);
         }
         if !matches!(self.consumer, Consumer::Discarding) {
-            self.consumer = Consumer::Discarding;
+            let before = std::mem::replace(&mut self.consumer, Consumer::Discarding);
+            if let Consumer::Attached(above) = before {
+                // Somebody closed the stream under a channel.
+                above.lost(StreamError::Closed);
+            }
             self.poll_read(cx);
         }
         if self.at_end && (self.finishing == Finishing::Done || self.write_error.is_some()) {
@@ -524,10 +558,13 @@ impl<T: Transport> ActorFuture<ByteStream<T>> for Io {
     ) -> Poll<()> {
         stream.poll_write(cx);
         stream.poll_read(cx);
-        if ctx.connected() && stream.closing.is_empty() {
-            return Poll::Pending;
+        // A reset does not wait until the last handle is gone.
+        if !(stream.aborted && stream.end_told) {
+            if ctx.connected() && stream.closing.is_empty() {
+                return Poll::Pending;
+            }
+            ready!(stream.poll_close(cx));
         }
-        ready!(stream.poll_close(cx));
         stream.answer_close();
         // Handles that are left see a closed mailbox from here on.
         ctx.stop();
@@ -573,6 +610,7 @@ impl<T: Transport> Handler<Abort> for ByteStream<T> {
 
     fn handle(&mut self, _: Abort, _: &mut Context<Self>) {
         self.io.abort();
+        self.aborted = true;
         let error = self.lost(LossReason::Aborted);
         self.at_end = true;
         self.read_error.get_or_insert(error.clone());
@@ -656,5 +694,14 @@ impl<T: Transport> Handler<Keep> for ByteStream<T> {
 
     fn handle(&mut self, message: Keep, _: &mut Context<Self>) {
         self.kept = Some(message.0);
+    }
+}
+
+impl<T: Transport> Handler<Detach> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, _: Detach, _: &mut Context<Self>) {
+        // The end begins when the last address is dropped, which the neighbour does next.
+        self.consumer = Consumer::Discarding;
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Piece {
     pub(crate) bytes: Bytes,
     /// Bytes at the end of a buffer that will not be used before all its slices are gone.
     pub(crate) abandoned: usize,
+    /// There was room for more.
+    pub(crate) is_short: bool,
 }
 
 /// Reads once.
@@ -41,9 +43,11 @@ pub(crate) fn poll_read<T: AsyncRead + Unpin>(
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Piece>> {
     let mut buffer = RING.with_borrow_mut(take);
+    let offered = buffer.capacity();
     let result = poll_read_buf(Pin::new(io), cx, &mut buffer);
     let bytes = buffer.split().freeze();
     let room = buffer.capacity();
+    let is_short = bytes.len() < offered;
     RING.with_borrow_mut(|ring| {
         ring.push_front(buffer);
         ring.truncate(KEPT);
@@ -52,6 +56,7 @@ pub(crate) fn poll_read<T: AsyncRead + Unpin>(
     Poll::Ready(Ok(Piece {
         bytes,
         abandoned: if room < MIN_ROOM { room } else { 0 },
+        is_short,
     }))
 }
 
