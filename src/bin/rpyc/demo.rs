@@ -138,6 +138,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
         "Calls and frames over every kind of stream",
         "each end on its own thread",
     ))?;
+    output::line("")?;
     let mut rows = Vec::new();
     let ends = stage.services().into_iter().zip(stage.sinks());
     for (stream, (service, sink)) in STREAMS.into_iter().zip(ends) {

@@ -115,7 +115,7 @@ async fn push_for(
             channel
                 .send(frame.clone())
                 .await
-                .map_err(|error| error.reason)?;
+                .map_err(StreamError::from)?;
         }
         sent += burst;
     }
