@@ -229,6 +229,43 @@ async fn finish_goes_behind_what_was_sent_before() {
     }
 }
 
+#[test]
+fn nothing_is_accepted_behind_a_finish_or_a_close() {
+    // On the channel's own arbiter its actor does not run between these.
+    actix::System::new().block_on(async {
+        for closes in [false, true] {
+            let (channel, _peer) = channel_and_peer(Limits::default()).await;
+            channel.send("in time").await.expect("open");
+            let closing = channel.close();
+            if closes {
+                let mut closing = std::pin::pin!(closing);
+                assert!(poll_once(closing.as_mut()).await.is_none());
+            } else {
+                drop(closing);
+                channel.finish().expect("open");
+            }
+            assert!(matches!(
+                channel.try_send("late"),
+                Err(TrySendError::Closed(_))
+            ));
+            let refused = channel.send("late").await.expect_err("finished");
+            assert!(matches!(refused.reason, StreamError::Closed));
+            assert!(channel.send_slice(b"late").await.is_err());
+        }
+    });
+}
+
+/// Polls a future a single time.
+async fn poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(match future.as_mut().poll(cx) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_accepted_beside_a_finish_is_never_lost() {
     for _ in 0..200 {
