@@ -199,6 +199,16 @@ impl Connection {
         self.ended().await;
     }
 
+    /// Finishes the requests of the peer that have come, and closes.
+    ///
+    /// # Cancellation
+    ///
+    /// The connection closes all the same.
+    pub async fn drain(&self) {
+        self.link.drain();
+        self.ended().await;
+    }
+
     /// Resolves when the connection is over, whoever ended it.
     pub async fn ended(&self) {
         let mut over = self.link.over.subscribe();

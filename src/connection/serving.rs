@@ -16,8 +16,11 @@ use std::{
 use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler};
 use futures_util::stream::{FuturesUnordered, Stream};
 use rpyc_actors::{
-    ConnectionEvent, ConnectionLostError, Frames, StreamError, channel::Subscribe,
-    error::LossReason, message::Read,
+    ConnectionEvent, ConnectionLostError, Frames, StreamError,
+    channel::Subscribe,
+    error::LossReason,
+    event::{log_started, log_stopped},
+    message::Read,
 };
 use tokio::time::Sleep;
 
@@ -356,6 +359,7 @@ impl Actor for Serving {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // Zero means without a limit in actix; the credit of each batch is given back as it is taken.
         ctx.set_mailbox_capacity(0);
+        log_started::<Self>(self.link.channel.endpoint());
         let connection = Connection::of(self.link.hold());
         if let Err(exception) = self.link.service.connected(&connection) {
             tracing::warn!(%exception, "a connection was refused by the service");
@@ -375,6 +379,7 @@ impl Actor for Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        log_stopped::<Self>(self.link.channel.endpoint());
         // Reached without an end only when a handler panicked or the arbiter stopped.
         let error =
             ConnectionLostError::new(&self.link.channel.endpoint().into(), LossReason::ActorGone);

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     credit::{BATCH_COST, Credit},
     error::{ConnectionLostError, LossReason, StreamError},
-    event::ConnectionEvent,
+    event::{ConnectionEvent, log_started, log_stopped},
     layer::{Below, Gone},
     message::{Abort, End, Finish, Flush, Lost, Read, Tell, Write, WriteFailed},
     unit::Frames,
@@ -256,6 +256,7 @@ impl Actor for Head {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
         ctx.set_mailbox_capacity(0);
+        log_started::<Self>(&self.shared.info.endpoint);
         let this = ctx.address();
         if self.below.attach(Box::new(this)).is_err() {
             self.fail(self.lost(LossReason::ActorGone));
@@ -266,6 +267,7 @@ impl Actor for Head {
 
 impl Drop for Head {
     fn drop(&mut self) {
+        log_stopped::<Self>(&self.shared.info.endpoint);
         // Without an outcome this actor panicked or its arbiter stopped.
         self.fail(self.lost(LossReason::ActorGone));
         let error = self.outcome.clone().unwrap_or(StreamError::Closed);

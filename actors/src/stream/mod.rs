@@ -37,6 +37,7 @@ pub use handle::StreamHandle;
 use crate::{
     credit::{BATCH_COST, Credit, Gate},
     error::{ConnectionLostError, LossReason, StreamError},
+    event::{log_started, log_stopped},
     layer::Above,
     limits::Limits,
     message::{Abort, Attach, Detach, ExpectMore, Finish, Flush, Read, Write},
@@ -521,12 +522,14 @@ impl<T: Transport> Actor for ByteStream<T> {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
         ctx.set_mailbox_capacity(0);
+        log_started::<Self>(&self.endpoint);
         ctx.spawn(Io);
     }
 }
 
 impl<T: Transport> Drop for ByteStream<T> {
     fn drop(&mut self) {
+        log_stopped::<Self>(&self.endpoint);
         self.answer_close();
         let error = self
             .write_error
