@@ -266,7 +266,8 @@ async fn servers_that_answer_nonsense() {
         assert!(matches!(result, Err(Error::BadAnswer(_))), "{result:?}");
         assert!(!client.closed());
     }
-    let (result, _client, _peer) = answered_with(framed(0, &message(3, 1.into(), "text".into()))).await;
+    let (result, _client, _peer) =
+        answered_with(framed(0, &message(3, 1.into(), "text".into()))).await;
     assert!(
         matches!(result, Err(Error::BadAnswer(_) | Error::Remote(_))),
         "{result:?}"
