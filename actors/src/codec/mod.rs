@@ -121,6 +121,10 @@ pub trait Codec: Send + Unpin + 'static {
     /// # Errors
     ///
     /// As [`handle_read`](Self::handle_read), when the work is done only as there is room above.
+    #[allow(
+        clippy::type_complexity,
+        reason = "an alias would hide what a codec gives"
+    )]
     fn poll_output(
         &mut self,
         may_grow: bool,
