@@ -235,14 +235,18 @@ impl Head {
         for closer in self.closers.drain(..) {
             let _ = closer.send(result.clone());
         }
-        let event = match error {
-            StreamError::ConnectionLost(error) => ConnectionEvent::Lost(error),
+        let event = self.event_of_loss(error);
+        self.tell(&event);
+    }
+
+    fn event_of_loss(&self, error: StreamError) -> ConnectionEvent {
+        ConnectionEvent::Lost(match error {
+            StreamError::ConnectionLost(error) => error,
             other => {
                 let reason = LossReason::Failed(Arc::new(other));
-                ConnectionEvent::Lost(ConnectionLostError::new(&self.shared.info.endpoint, reason))
+                ConnectionLostError::new(&self.shared.info.endpoint, reason)
             }
-        };
-        self.tell(&event);
+        })
     }
 }
 
@@ -267,7 +271,10 @@ impl Drop for Head {
         // Without an outcome this actor panicked or its arbiter stopped.
         self.fail(self.lost(LossReason::ActorGone));
         let error = self.outcome.clone().unwrap_or(StreamError::Closed);
-        self.shared.abandon(&error);
+        // Whoever subscribed too late still learns how it ended.
+        for subscription in self.shared.abandon(&error) {
+            self.subscribe(subscription);
+        }
         self.below.detach();
     }
 }
@@ -326,17 +333,6 @@ impl Handler<Read<Frames>> for Head {
 
 impl Head {
     fn subscribe(&mut self, Subscribe { frames, events }: Subscribe) {
-        if let Some(events) = events {
-            if self.ended
-                && let Some(watcher) = events.upgrade()
-            {
-                // What the newcomer missed; one that is gone misses nothing.
-                let _ = watcher.try_send(ConnectionEvent::Ended {
-                    endpoint: self.shared.info.endpoint.clone(),
-                });
-            }
-            self.watchers.push(events);
-        }
         if let Some(frames) = frames {
             self.subscriber = Some(frames);
             while self.subscriber.is_some()
@@ -344,6 +340,25 @@ impl Head {
             {
                 self.deliver(waiting);
             }
+        }
+        if let Some(events) = events {
+            // What the newcomer missed, behind the frames that came before; one that is gone misses nothing.
+            if let Some(missed) = self.last_event()
+                && let Some(watcher) = events.upgrade()
+            {
+                let _ = watcher.try_send(missed);
+            }
+            self.watchers.push(events);
+        }
+    }
+
+    /// What a watcher that comes now would wait for in vain.
+    fn last_event(&self) -> Option<ConnectionEvent> {
+        let endpoint = self.shared.info.endpoint.clone();
+        match &self.outcome {
+            Some(StreamError::Closed) => Some(ConnectionEvent::Closed { endpoint }),
+            Some(error) => Some(self.event_of_loss(error.clone())),
+            None => self.ended.then_some(ConnectionEvent::Ended { endpoint }),
         }
     }
 

@@ -38,6 +38,7 @@ use crate::{
     credit::{Credit, Gate},
     error::{ConnectionLostError, LossReason, StreamError, WriteError},
     layer::Below,
+    limits::Limits,
     message::Flush,
     runtime::{self, Runtime},
     stream::{Address, StreamHandle, StreamInfo},
@@ -60,7 +61,10 @@ struct Shared {
 
 impl Shared {
     /// Tells everybody who waits that there is no actor any more, or that there never was one.
-    fn abandon(&self, error: &StreamError) {
+    ///
+    /// Gives back the subscriptions that nobody served.
+    fn abandon(&self, error: &StreamError) -> Vec<Subscribe> {
+        let mut subscriptions = Vec::new();
         self.outbox.close(error.clone());
         let Taken { owed, controls, .. } = self.outbox.abandon();
         self.down_gate.give_back(owed);
@@ -74,10 +78,11 @@ impl Shared {
                     StreamError::Closed => Ok(()),
                     error => Err(error.clone()),
                 })),
-                Control::Finish | Control::Abort | Control::Subscribe(_) | Control::HandlesGone => {
-                }
+                Control::Subscribe(subscription) => subscriptions.push(subscription),
+                Control::Finish | Control::Abort | Control::HandlesGone => {}
             }
         }
+        subscriptions
     }
 }
 
@@ -88,7 +93,8 @@ impl Drop for Unstarted {
     fn drop(&mut self) {
         if self.0.head.get().is_none() {
             let error = ConnectionLostError::new(&self.0.info.endpoint, LossReason::ActorGone);
-            self.0.abandon(&error.into());
+            // Subscribers would live on the arbiter that stopped.
+            drop(self.0.abandon(&error.into()));
         }
     }
 }
@@ -524,6 +530,11 @@ impl Channel {
     /// The endpoint in the form in which it was given.
     pub fn endpoint(&self) -> &str {
         &self.shared.info.endpoint
+    }
+
+    /// What bounds the channel.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.info.limits
     }
 
     /// The address of this end, where the transport has one.

@@ -121,9 +121,9 @@ pub trait Codec: Send + Unpin + 'static {
     /// # Errors
     ///
     /// As [`handle_read`](Self::handle_read), when the work is done only as there is room above.
-    #[allow(
+    #[expect(
         clippy::type_complexity,
-        reason = "an alias would hide what a codec gives"
+        reason = "an alias would only hide what is written out once"
     )]
     fn poll_output(
         &mut self,

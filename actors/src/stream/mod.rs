@@ -327,9 +327,10 @@ impl<T: Transport> ByteStream<T> {
     }
 
     fn fail_writing(&mut self, error: StreamError) {
+        // Closed before any credit comes back, or somebody who waits would take it for what can never be sent.
+        self.down_gate.close(error.clone());
         self.queue.clear();
         self.owed.clear();
-        self.down_gate.close(error.clone());
         for (_, flush) in self.flushes.drain(..) {
             flush.answer(Err(error.clone()));
         }
