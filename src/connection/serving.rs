@@ -110,8 +110,13 @@ impl Serving {
     fn handle_frames(&mut self, frames: Frames) {
         let mut incoming = std::mem::take(&mut self.incoming);
         let result = self.link.handle_frames(frames, &mut incoming);
+        let mut is_late = false;
         for (size, message) in incoming.drain(..) {
+            is_late |= matches!(message, Incoming::Late);
             self.handle(size, message);
+        }
+        if is_late {
+            self.link.hurry_the_next();
         }
         self.incoming = incoming;
         let unread = self.link.unread();

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rpyc::{Connection, Error, Function, Netref, Object, Service, brine::Value};
@@ -207,6 +207,28 @@ async fn references_are_given_back_without_another_request() {
     let pending = || client.stats();
     drop(counter);
     until(|| pending().imported == 1 && pending().pending == 0).await;
+    soon(client.close()).await;
+}
+
+/// The answer to a DEL must not hold back the next one: stock Python's Nagle algorithm waits for its acknowledgement, which the kernel
+/// delays by 40 ms.
+#[tokio::test]
+async fn giving_back_does_not_slow_down_the_calls_behind_it() {
+    let server = python_server();
+    let client = connect(server.port()).await;
+    assert_alive(&client).await;
+    let start = Instant::now();
+    for number in 0..50 {
+        let counter: Netref = soon(client.call("counter", (number,)))
+            .await
+            .expect("a reference");
+        let next: i64 = soon(counter.call_method("increment", ()))
+            .await
+            .expect("an answer");
+        assert_eq!(next, number + 1);
+    }
+    let took = start.elapsed();
+    assert!(took < Duration::from_millis(1_500), "it took {took:?}");
     soon(client.close()).await;
 }
 

@@ -143,6 +143,7 @@ impl Head {
                 self.fail(self.lost(LossReason::Aborted));
             }
             Control::Subscribe(subscription) => self.subscribe(subscription),
+            Control::ExpectMore => self.below.expect_more(),
             Control::HandlesGone => self.handles_gone = true,
         }
     }

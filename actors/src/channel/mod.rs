@@ -79,7 +79,7 @@ impl Shared {
                     error => Err(error.clone()),
                 })),
                 Control::Subscribe(subscription) => subscriptions.push(subscription),
-                Control::Finish | Control::Abort | Control::HandlesGone => {}
+                Control::Finish | Control::Abort | Control::ExpectMore | Control::HandlesGone => {}
             }
         }
         subscriptions
@@ -625,6 +625,13 @@ impl Channel {
     /// True when the frame with this number left the outbox: from then on the peer may see it.
     pub fn has_left(&self, number: u64) -> bool {
         self.shared.outbox.has_taken(number)
+    }
+
+    /// Has the transport acknowledge at once what came. Only a hint, for whoever waits for a frame of a peer that may hold it back until
+    /// the one before is acknowledged, as Nagle's algorithm does.
+    pub fn expect_more(&self) {
+        // A channel that is gone has nothing to acknowledge.
+        let _ = self.shared.outbox.control(Control::ExpectMore);
     }
 
     /// Sends all frames and facts to actors from now on, beginning with the frames that wait in the inbox.

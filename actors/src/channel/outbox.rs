@@ -37,6 +37,7 @@ pub(super) enum Control {
     Close(oneshot::Sender<Result<(), StreamError>>),
     Abort,
     Subscribe(Subscribe),
+    ExpectMore,
     /// The last handle is gone.
     HandlesGone,
 }
