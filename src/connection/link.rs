@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpyc_actors::{Channel, Credit, Frames, StreamError};
 use tokio::sync::oneshot;
 
@@ -74,6 +74,8 @@ pub(crate) struct Link {
     holders: AtomicUsize,
     close_wanted: AtomicBool,
     drain_wanted: AtomicBool,
+    /// The actor's waker was taken, so it has to come to [`Link::work`] and give a new one.
+    work_wanted: AtomicBool,
 }
 
 struct State {
@@ -112,6 +114,7 @@ impl Link {
             holders: AtomicUsize::new(0),
             close_wanted: AtomicBool::new(false),
             drain_wanted: AtomicBool::new(false),
+            work_wanted: AtomicBool::new(true),
         })
     }
 
@@ -152,7 +155,7 @@ impl Link {
         *posted += 1;
         self.flush_releases(&mut state);
         if let Some(deadline) = deadline {
-            wake_before(state, deadline);
+            self.wake_before(state, deadline);
         }
         Ok(receiver)
     }
@@ -242,7 +245,7 @@ impl Link {
         if state.release_at.is_none() {
             let at = Instant::now() + RELEASE_AFTER;
             state.release_at = Some(at);
-            wake_before(state, at);
+            self.wake_before(state, at);
         }
     }
 
@@ -289,7 +292,9 @@ impl Link {
         self.state.lock().protocol.release_item(item);
     }
 
-    /// The calls whose deadline passed; and flushes references that waited long enough. Says when to come again.
+    /// The calls whose deadline passed; and flushes references that waited long enough. Says when to come again: then,
+    /// or when [`take_work_wanted`](Self::take_work_wanted) says so, even if no call waits by then. A timer that goes
+    /// off once in vain costs less than one that is armed and disarmed with each call.
     pub(super) fn work(&self, now: Instant, waker: &Waker) -> (Vec<Waiter>, Option<Instant>) {
         let mut state = self.state.lock();
         if state.release_at.is_some_and(|at| at <= now) {
@@ -325,20 +330,36 @@ impl Link {
             self.post(&mut state);
         }
         self.close_wanted.store(true, Ordering::Release);
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.wake_actor(state);
     }
 
     /// Asks the actor to finish the requests it has, and then to close.
     pub(crate) fn drain(&self) {
         self.drain_wanted.store(true, Ordering::Release);
-        let waker = self.state.lock().waker.take();
+        self.wake_actor(self.state.lock());
+    }
+
+    /// Sees to it that the actor looks at the clock no later than `at`.
+    fn wake_before(&self, mut state: MutexGuard<'_, State>, at: Instant) {
+        if state.wakes_at.is_none_or(|wakes_at| at < wakes_at) {
+            state.wakes_at = Some(at);
+            self.wake_actor(state);
+        }
+    }
+
+    /// Lets go of the lock, and makes the actor come to [`work`](Self::work).
+    fn wake_actor(&self, mut state: MutexGuard<'_, State>) {
+        let waker = state.waker.take();
+        drop(state);
+        self.work_wanted.store(true, Ordering::Release);
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// True when the actor has to come to [`work`](Self::work); once for each time.
+    pub(super) fn take_work_wanted(&self) -> bool {
+        self.work_wanted.load(Ordering::Acquire) && self.work_wanted.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn is_drain_wanted(&self) -> bool {
@@ -418,18 +439,6 @@ impl Drop for Hold {
 
 fn unsendable(error: &SendError) -> Exception {
     Exception::type_error(format!("the result cannot be sent: {error}"))
-}
-
-/// Sees to it that the actor looks at the clock no later than `at`.
-fn wake_before(mut state: parking_lot::MutexGuard<'_, State>, at: Instant) {
-    if state.wakes_at.is_none_or(|wakes_at| at < wakes_at) {
-        state.wakes_at = Some(at);
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
 }
 
 /// The wait for an answer. Dropped early, it gives back the references of an answer that had just come.

@@ -168,6 +168,9 @@ impl Serving {
 
     /// Polls handlers and starts others until nothing moves.
     fn work(&mut self, cx: &mut TaskContext<'_>) {
+        if self.running.is_empty() && self.queue.is_empty() {
+            return;
+        }
         loop {
             let handling = Handling::enter(&self.link);
             let polled = Pin::new(&mut self.running).poll_next(cx);
@@ -188,6 +191,11 @@ impl Serving {
 
     /// Deadlines of our calls, and references to be given back.
     fn keep_time(&mut self, cx: &mut TaskContext<'_>) {
+        // Most polls are about messages: then the timer runs on, and nothing is locked.
+        let is_due = self.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
+        if !self.link.take_work_wanted() && !is_due {
+            return;
+        }
         loop {
             let now = tokio::time::Instant::now().into_std();
             let (expired, next) = self.link.work(now, cx.waker());
