@@ -2,11 +2,15 @@
 
 mod support;
 
+use std::{rc::Rc, time::Duration};
+
 use support::{
     calls::Asking,
+    cell::Outcome,
     json,
     options::Options,
     ours,
+    python::{Callee, Python},
     rounds::{Contender, Metric, Peer, Row},
     table, tarpc,
 };
@@ -17,7 +21,7 @@ const WINDOW: u64 = 64;
 fn main() {
     let options = Options::read();
     let rows = rows().into_iter().filter(|row| options.wants(&row.name));
-    let rows: Vec<Row> = rows.collect();
+    let rows: Vec<Row> = rows.chain(python_rows(&options)).collect();
     if options.list {
         rows.iter().for_each(|row| println!("{}", row.name));
         return;
@@ -62,4 +66,79 @@ fn rust_to_rust(name: &str, asking: Asking, floor: f64) -> Row {
             metrics: vec![(Metric::Rate, Some(floor))],
         }],
     }
+}
+
+/// The rows with Python, where that can be had.
+fn python_rows(options: &Options) -> Vec<Row> {
+    let names = ["python/client", "python/server", "python/async"];
+    if !names.iter().any(|name| options.wants(name)) {
+        return Vec::new();
+    }
+    let Some(python) = Python::start().map(Rc::new) else {
+        return Vec::new();
+    };
+    let measure = |measure: fn(&Python, Duration) -> Outcome| {
+        let python = python.clone();
+        Box::new(move |time| measure(&python, time))
+    };
+    let peer = |name, measure, floor| Peer {
+        contender: Contender { name, measure },
+        steps: 1,
+        metrics: vec![(Metric::Rate, Some(floor))],
+    };
+    let row = |name: &str, ours, peers| Row {
+        name: name.into(),
+        size: 0,
+        ours,
+        peers,
+    };
+    let rows = [
+        // A Rust client against a Python one, both of a Python server.
+        row(
+            "python/client",
+            Contender {
+                name: "Rust: call(\"add\", (a, b))",
+                measure: measure(|python, time| python.serve_ours(time)),
+            },
+            vec![
+                peer(
+                    "Python: root.add(a, b)",
+                    measure(|python, time| python.calls(time, Callee::Python, "attribute")),
+                    3.0,
+                ),
+                peer(
+                    "Python: CALLATTR",
+                    measure(|python, time| python.calls(time, Callee::Python, "callattr")),
+                    1.5,
+                ),
+            ],
+        ),
+        // A Rust server against a Python one, both with a Python client.
+        row(
+            "python/server",
+            Contender {
+                name: "Rust: root.add(a, b)",
+                measure: measure(|python, time| python.calls(time, Callee::Rust, "attribute")),
+            },
+            vec![peer(
+                "Python: root.add(a, b)",
+                measure(|python, time| python.calls(time, Callee::Python, "attribute")),
+                1.3,
+            )],
+        ),
+        row(
+            "python/async",
+            Contender {
+                name: "Rust: async_, 64 at once",
+                measure: measure(|python, time| python.calls(time, Callee::Rust, "in_flight")),
+            },
+            vec![peer(
+                "Python: async_",
+                measure(|python, time| python.calls(time, Callee::Python, "in_flight")),
+                5.0,
+            )],
+        ),
+    ];
+    let rows = rows.into_iter();
+    rows.filter(|row| options.wants(&row.name)).collect()
 }

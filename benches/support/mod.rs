@@ -19,6 +19,10 @@ pub(crate) mod table;
 #[path = "../../actors/benches/support/thread.rs"]
 pub(crate) mod thread;
 
+#[path = "../../tests/support/python.rs"]
+pub(crate) mod processes;
+
 pub(crate) mod calls;
 pub(crate) mod ours;
+pub(crate) mod python;
 pub(crate) mod tarpc;
