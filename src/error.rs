@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rpyc_actors::StreamError;
+pub use rpyc_actors::error::*;
 
 use crate::{
     brine::ConvertError,

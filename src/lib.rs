@@ -26,6 +26,11 @@
 //! # }
 //! ```
 
+/// The README's examples, as tests.
+#[cfg(all(doctest, feature = "rpc"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(feature = "rpc")]
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 pub mod brine;

@@ -6,10 +6,10 @@ use bytes::BytesMut;
 
 use crate::{
     brine::{BrineError, FromValue, Value},
-    connection::{Exported, Hold, Link},
+    connection::{Exported, Hold, Link, tag_of},
     error::Error,
     object::{FromObject, Object},
-    protocol::{Ask, Handler, IdPack, Pack, PackTuple, Packer, Refusal},
+    protocol::{Ask, Exception, Handler, IdPack, Pack, PackTuple, Packer, Refusal},
 };
 
 /// A reference to an object of the peer.
@@ -65,10 +65,6 @@ impl Netref {
             }),
             timeout: Some(crate::connection::DEFAULT_TIMEOUT),
         }
-    }
-
-    pub(crate) fn belongs_to(&self, link: &Arc<Link>) -> bool {
-        Arc::ptr_eq(&self.inner.link, link)
     }
 
     /// The same reference with another deadline for each of its calls; `None` waits for ever. 30 s by default.
@@ -261,6 +257,10 @@ impl Pack<Exported> for Netref {
     }
 
     fn put_box(&self, packer: &mut Packer<'_, Exported>) -> Result<(), Refusal> {
+        if packer.tag() != tag_of(&self.inner.link) {
+            let what = "a reference of another connection cannot be passed on";
+            return Err(Refusal::BadRequest(Box::new(Exception::value_error(what))));
+        }
         packer.theirs(&self.inner.id);
         Ok(())
     }

@@ -182,7 +182,7 @@ impl Server {
     }
 
     /// Stops accepting, lets each connection finish the requests it has, and ends it; what is left after `deadline` is
-    /// cut off. Returns whether all ended in time.
+    /// cut off. Returns whether all ended in time. The listening sockets are closed then, and the files of unix sockets gone.
     pub async fn drain(self, deadline: Duration) -> bool {
         self.stop_accepting();
         let links: Vec<_> = self
@@ -210,13 +210,17 @@ impl Server {
             .map_or_else(rpyc_actors::Runtime::current, |listener| {
                 listener.runtime().clone()
             });
-        tokio::select! {
+        let in_time = tokio::select! {
             () = all => true,
             () = runtime.sleep(deadline) => {
                 connections.iter().for_each(Connection::abort);
                 false
             }
+        };
+        for listener in &self.listeners {
+            listener.stopped().await;
         }
+        in_time
     }
 
     fn stop_accepting(&self) {

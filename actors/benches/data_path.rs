@@ -25,6 +25,7 @@ const M1: Size = ("1M", 1 << 20);
 
 /// Frames of a prebuilt batch: 35 kB at 64 bytes.
 const BATCH: Style = Style::Batches(500);
+const BUILT: Style = Style::Built(500);
 /// Questions under way at once.
 const WINDOW: u64 = 64;
 /// Layers in the rows that ask what one layer costs.
@@ -60,6 +61,7 @@ fn rows() -> Vec<Row> {
         tuned("slices", B64, Place::Arbiter, Style::Slices, Some(1.5)),
         tuned("slices", K1, Place::Arbiter, Style::Slices, None),
         tuned("batches", B64, Place::Arbiter, BATCH, Some(2.0)),
+        tuned("built", B64, Place::Arbiter, BUILT, Some(2.0)),
         tuned("threads", K64, Place::OtherThread, Style::Single, Some(1.2)),
         tuned("threads", M1, Place::OtherThread, Style::Single, Some(1.2)),
         ping_pong("arbiter", Place::Arbiter, 1.2, Some(1.3)),

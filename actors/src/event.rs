@@ -6,6 +6,19 @@ use actix::Message;
 
 use crate::error::ConnectionLostError;
 
+/// Target of the log lines, at the level debug, that say which actors of a connection start and stop.
+pub const LIFE: &str = "rpyc_actors::life";
+
+/// Logs that an actor of a connection started.
+pub fn log_started<A>(endpoint: &str) {
+    tracing::debug!(target: LIFE, actor = std::any::type_name::<A>(), endpoint, "started");
+}
+
+/// Logs that an actor of a connection stopped.
+pub fn log_stopped<A>(endpoint: &str) {
+    tracing::debug!(target: LIFE, actor = std::any::type_name::<A>(), endpoint, "stopped");
+}
+
 /// A fact about a connection, sent to every subscriber in the order in which things happened.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]

@@ -22,6 +22,7 @@ use crate::{
     codec::{Codec, Host, Output},
     credit::Gate,
     error::{ConnectionLostError, LossReason, StreamError},
+    event::{log_started, log_stopped},
     message::{
         Abort, Attach, Detach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed,
     },
@@ -300,12 +301,14 @@ impl<C: Codec> Actor for Layer<C> {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
         ctx.set_mailbox_capacity(0);
+        log_started::<Self>(&self.place.endpoint);
         ctx.spawn(Drain);
     }
 }
 
 impl<C: Codec> Drop for Layer<C> {
     fn drop(&mut self) {
+        log_stopped::<Self>(&self.place.endpoint);
         // Reached without a word to the neighbour above only when this actor panicked or its arbiter stopped.
         if !self.lost {
             let error = ConnectionLostError::new(&self.place.endpoint, LossReason::ActorGone);

@@ -19,7 +19,7 @@ use std::{
 };
 
 use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message};
-use tokio::time::Sleep;
+use tokio::{sync::watch, time::Sleep};
 
 use self::{bind::Bound, census::Census};
 use crate::{
@@ -131,6 +131,7 @@ pub struct Listener {
     counters: Arc<Counters>,
     census: Arc<Census>,
     runtime: Runtime,
+    gone: watch::Receiver<()>,
 }
 
 impl std::fmt::Debug for Listener {
@@ -165,6 +166,7 @@ impl Listener {
                 .map_err(|error| ConnectError::new(endpoint.text().clone(), error.into()))?;
             let counters = Arc::<Counters>::default();
             let census = Census::new(config.max_connections, config.max_per_address);
+            let (alive, gone) = watch::channel(());
             let acceptor = Acceptor {
                 bound,
                 accept: Arc::new(accept),
@@ -172,6 +174,7 @@ impl Listener {
                 counters: counters.clone(),
                 census: census.clone(),
                 pause: None,
+                _alive: alive,
             };
             Ok(Self {
                 acceptor: acceptor.start(),
@@ -179,6 +182,7 @@ impl Listener {
                 counters,
                 census,
                 runtime,
+                gone,
             })
         };
         Runtime::run_on(&arbiter, start).await?
@@ -208,6 +212,12 @@ impl Listener {
         let _ = self.acceptor.try_send(StopAccepting);
     }
 
+    /// Resolves when the socket is closed after [`stop`](Self::stop), and a unix socket's file is gone.
+    pub async fn stopped(&self) {
+        // Nothing is ever sent: an error says that the actor is gone.
+        while self.gone.clone().changed().await.is_ok() {}
+    }
+
     /// Counts so far.
     pub fn stats(&self) -> ListenerStats {
         ListenerStats {
@@ -231,6 +241,8 @@ struct Acceptor {
     counters: Arc<Counters>,
     census: Arc<Census>,
     pause: Option<Pin<Box<Sleep>>>,
+    /// Dropped with the actor, behind the socket: fields go in the order in which they stand.
+    _alive: watch::Sender<()>,
 }
 
 impl Acceptor {

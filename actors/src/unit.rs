@@ -149,20 +149,15 @@ impl Frames {
         self.bytes
     }
 
-    /// Bytes of the largest payload that is not known to be small.
-    pub(crate) fn largest(&self) -> usize {
-        let sizes = self.parts.iter().map(|part| match part {
-            // A run of more than one frame was built of frames that are copied, or was checked as it was read.
-            Part::Packed { run, count } => {
-                if *count == 1 {
-                    run.len() - FRAME_OVERHEAD
-                } else {
-                    0
-                }
-            }
-            Part::Single { payload, .. } => payload.len(),
-        });
-        sizes.max().unwrap_or(0)
+    /// Bytes of the first payload that is longer than `limit`.
+    pub(crate) fn above(&self, limit: usize) -> Option<usize> {
+        let above = |length: &usize| *length > limit;
+        self.parts.iter().find_map(|part| match part {
+            // Only a run that is long enough to hold such a frame is walked over.
+            Part::Packed { run, .. } if run.len() <= limit => None,
+            Part::Packed { run, .. } => payload_lengths(run).find(above),
+            Part::Single { payload, .. } => Some(payload.len()).filter(above),
+        })
     }
 
     /// Moves the frames of `other` behind those of this batch.
@@ -239,12 +234,7 @@ impl FramesIter {
     /// The frames that are left, as a batch.
     pub(crate) fn into_frames(self) -> Frames {
         let mut frames = Frames::default();
-        let mut count = 0;
-        let mut rest = &self.run[..];
-        while let Some(length) = payload_length(rest) {
-            rest = &rest[length + FRAME_OVERHEAD..];
-            count += 1;
-        }
+        let count = payload_lengths(&self.run).count();
         frames.push_run(self.run, count);
         for part in self.parts {
             match part {
@@ -280,6 +270,16 @@ impl Iterator for FramesIter {
 pub(crate) fn payload_length(run: &[u8]) -> Option<usize> {
     let length = run.first_chunk::<4>()?;
     Some(u32::from_be_bytes(*length) as usize)
+}
+
+/// The payload lengths of the frames in a run.
+fn payload_lengths(run: &[u8]) -> impl Iterator<Item = usize> {
+    let mut rest = run;
+    std::iter::from_fn(move || {
+        let length = payload_length(rest)?;
+        rest = &rest[length + FRAME_OVERHEAD..];
+        Some(length)
+    })
 }
 
 /// Lays frames out behind each other.

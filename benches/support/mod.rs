@@ -8,6 +8,8 @@ pub(crate) mod cell;
 pub(crate) mod ends;
 #[path = "../../actors/benches/support/json.rs"]
 pub(crate) mod json;
+#[path = "../../actors/benches/support/noise.rs"]
+pub(crate) mod noise;
 #[path = "../../actors/benches/support/options.rs"]
 pub(crate) mod options;
 #[path = "../../actors/benches/support/rounds.rs"]

@@ -14,37 +14,43 @@ type LocalItem = super::export::LocalItem;
 
 /// The answer, or the work that gives it.
 pub(super) fn answer(link: &Arc<Link>, request: Request<Exported>) -> Running {
-    match request {
-        Request::Call {
-            object,
-            args,
-            kwargs,
-        } => match object {
-            LocalItem::Ours(Exported::Function(function)) => call(link, &function, args, kwargs),
-            other => refuse(Exception::type_error(format!(
-                "'{}' object is not callable",
-                type_name(&other)
-            ))),
-        },
-        Request::CallAttr {
-            object,
-            name,
-            args,
-            kwargs,
-        } => match member(link, &object, &name) {
-            Ok(Member::Function(function)) => call(link, &function, args, kwargs),
-            Ok(Member::Constant(value)) => refuse(Exception::type_error(format!(
-                "'{}' object is not callable",
-                value.type_name()
-            ))),
-            Err(exception) => refuse(exception),
-        },
-        other => Running::Done(at_once(link, other)),
+    match callee(link, &request) {
+        None => {}
+        Some(Ok(function)) => {
+            if let Request::Call { args, kwargs, .. } | Request::CallAttr { args, kwargs, .. } =
+                request
+            {
+                return call(link, &function, args, kwargs);
+            }
+        }
+        Some(Err(exception)) => {
+            link.give_back_all(request.into_items());
+            return Running::Done(Err(exception));
+        }
     }
+    if let Request::Ping { data } = request {
+        return Running::Done(Ok(link.import(data)));
+    }
+    let answer = at_once(link, &request);
+    link.give_back_all(request.into_items());
+    Running::Done(answer)
 }
 
-fn refuse(exception: Exception) -> Running {
-    Running::Done(Err(exception))
+/// What a request calls, if it is a call.
+fn callee(link: &Link, request: &Request<Exported>) -> Option<Result<Function, Exception>> {
+    let not_callable = |kind| Exception::type_error(format!("'{kind}' object is not callable"));
+    match request {
+        Request::Call { object, .. } => Some(match object {
+            LocalItem::Ours(Exported::Function(function)) => Ok(function.clone()),
+            other => Err(not_callable(other.type_name())),
+        }),
+        Request::CallAttr { object, name, .. } => Some(match member(link, object, name) {
+            Ok(Member::Function(function)) => Ok(function),
+            Ok(Member::Constant(value)) => Err(not_callable(value.type_name())),
+            Err(exception) => Err(exception),
+        }),
+        _ => None,
+    }
 }
 
 fn call(
@@ -78,20 +84,19 @@ fn member(link: &Link, object: &LocalItem, name: &str) -> Result<Member, Excepti
 }
 
 /// The answers that need no function of the service.
-fn at_once(link: &Arc<Link>, request: Request<Exported>) -> Result<Object, Exception> {
+fn at_once(link: &Link, request: &Request<Exported>) -> Result<Object, Exception> {
     match request {
-        Request::Ping { data } => Ok(link.import(data)),
         Request::GetRoot => Ok(Object::Root),
-        Request::GetAttr { object, name } => Ok(match member(link, &object, &name)? {
+        Request::GetAttr { object, name } => Ok(match member(link, object, name)? {
             Member::Function(function) => Object::Function(function),
             Member::Constant(value) => Object::Value(value),
         }),
         Request::SetAttr { .. } | Request::DelAttr { .. } => {
             Err(Exception::attribute_error("access denied"))
         }
-        Request::Repr { object } | Request::Str { object } => Ok(describe(link, &object).into()),
-        Request::Cmp { object, other, op } => Ok(compare(&object, &other, &op)),
-        Request::Hash { object } => hash(&object),
+        Request::Repr { object } | Request::Str { object } => Ok(describe(link, object).into()),
+        Request::Cmp { object, other, op } => Ok(compare(object, other, op)),
+        Request::Hash { object } => hash(object),
         Request::Dir { object } => Ok(match object {
             LocalItem::Ours(Exported::Root(service)) => {
                 Value::tuple(service.names().into_iter().map(Value::Str)).into()
@@ -103,28 +108,21 @@ fn at_once(link: &Arc<Link>, request: Request<Exported>) -> Result<Object, Excep
             _ => Value::Tuple(Vec::new()).into(),
         }),
         Request::Pickle { .. } => Err(Exception::value_error("pickling is disabled")),
-        Request::Del { freed } => {
-            drop(freed);
-            Ok(Value::None.into())
-        }
+        Request::Del { .. } => Ok(Value::None.into()),
         Request::Inspect { object } => Ok(match object {
             Exported::Function(_) => Value::Tuple(vec![Value::from(("__call__", ()))]).into(),
             Exported::Root(_) => Value::Tuple(Vec::new()).into(),
         }),
-        Request::BuffIter { object, count } => items(object, count),
+        Request::BuffIter { object, count } => items(object, *count),
         Request::CtxExit { .. } => Err(Exception::attribute_error("cannot access '__exit__'")),
         Request::InstanceCheck { .. } => Ok(false.into()),
         Request::OldSlicing { .. } => {
             Err(Exception::attribute_error("cannot access '__getitem__'"))
         }
-        Request::Call { .. } | Request::CallAttr { .. } => {
-            unreachable!("calls are answered before")
+        Request::Ping { .. } | Request::Call { .. } | Request::CallAttr { .. } => {
+            unreachable!("these take their arguments with them and are answered before")
         }
     }
-}
-
-fn type_name(item: &LocalItem) -> &str {
-    item.type_name()
 }
 
 fn describe(link: &Link, object: &LocalItem) -> String {
@@ -156,25 +154,22 @@ fn hash(object: &LocalItem) -> Result<Object, Exception> {
         LocalItem::Ours(ours) => Ok(((ours.identity() >> 4) as i64 & i64::from(i32::MAX)).into()),
         other => Err(Exception::type_error(format!(
             "unhashable type: '{}'",
-            type_name(other)
+            other.type_name()
         ))),
     }
 }
 
 /// The first items of a tuple; nothing else of ours can be iterated over.
-fn items(object: LocalItem, count: Option<u64>) -> Result<Object, Exception> {
+fn items(object: &LocalItem, count: Option<u64>) -> Result<Object, Exception> {
     match object {
-        LocalItem::Value(Value::Tuple(mut items)) => {
-            items.truncate(
-                count
-                    .and_then(|count| usize::try_from(count).ok())
-                    .unwrap_or(usize::MAX),
-            );
-            Ok(Value::Tuple(items).into())
+        LocalItem::Value(Value::Tuple(items)) => {
+            let count = count.and_then(|count| usize::try_from(count).ok());
+            let count = count.unwrap_or(usize::MAX).min(items.len());
+            Ok(Value::Tuple(items[..count].to_vec()).into())
         }
         other => Err(Exception::type_error(format!(
             "'{}' object is not iterable",
-            type_name(&other)
+            other.type_name()
         ))),
     }
 }

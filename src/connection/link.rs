@@ -14,7 +14,7 @@ use std::{
 
 use bytes::BytesMut;
 use parking_lot::{Mutex, MutexGuard};
-use rpyc_actors::{Channel, Credit, Frames, StreamError};
+use rpyc_actors::{Channel, Credit, Frames, Runtime, StreamError};
 use tokio::sync::oneshot;
 
 use super::export::{Exported, LocalItem};
@@ -32,6 +32,9 @@ use crate::{
 
 /// Credit that a call asks for before its size is known, in bytes.
 const CALL_ESTIMATE: usize = 128;
+/// Credit that a call waits for when there is none. It is more than most calls need and goes back at once: with the estimate, the end of
+/// one large frame would let in everybody who waits, each with a large frame perhaps.
+const WAITING_ESTIMATE: usize = 256 << 10;
 /// How long a reference that nobody uses waits for a request that its DEL can follow.
 const RELEASE_AFTER: Duration = Duration::from_millis(20);
 
@@ -95,8 +98,17 @@ pub(super) type Incoming = crate::protocol::Incoming<Waiter, Exported>;
 
 impl Link {
     pub(super) fn new(channel: Channel, service: Arc<Service>, limits: Limits) -> Arc<Self> {
+        Arc::new_cyclic(|this: &std::sync::Weak<Self>| {
+            Self::tagged(channel, service, limits, this.as_ptr().addr())
+        })
+    }
+
+    fn tagged(channel: Channel, service: Arc<Service>, limits: Limits, tag: usize) -> Self {
+        // A message that fits no frame is refused where it is made, so that whoever waits for it is told.
+        let largest = limits.message_bytes.min(channel.limits().max_frame);
+        let limits = limits.message_bytes(largest);
         let state = State {
-            protocol: Protocol::new(limits),
+            protocol: Protocol::new(limits).tagged(tag),
             scratch: BytesMut::new(),
             posted: channel.accepted(),
             waker: None,
@@ -104,7 +116,7 @@ impl Link {
             release_at: None,
             ended: None,
         };
-        Arc::new(Self {
+        Self {
             channel,
             service,
             state: Mutex::new(state),
@@ -115,17 +127,16 @@ impl Link {
             close_wanted: AtomicBool::new(false),
             drain_wanted: AtomicBool::new(false),
             work_wanted: AtomicBool::new(true),
-        })
+        }
     }
 
     /// Sends a request, and gives where the answer will arrive.
     fn start<P: PackTuple<Exported>>(
         &self,
         ask: &Ask<P>,
-        timeout: Option<Duration>,
+        deadline: Option<Instant>,
         credit: Credit,
     ) -> Result<oneshot::Receiver<Answer>, Error> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let (answer, receiver) = oneshot::channel();
         let mut state = self.state.lock();
         let State {
@@ -198,15 +209,12 @@ impl Link {
         ask: Ask<P>,
         timeout: Option<Duration>,
     ) -> Result<LocalItem, Error> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let credit = match self.channel.try_reserve(CALL_ESTIMATE) {
             Some(credit) => credit,
-            None => self
-                .channel
-                .reserve(CALL_ESTIMATE)
-                .await
-                .map_err(|error| Error::NotSent(self.end_reason().unwrap_or(error)))?,
+            None => self.wait_for_room(timeout).await?,
         };
-        let receiver = self.start(&ask, timeout, credit)?;
+        let receiver = self.start(&ask, deadline, credit)?;
         drop(ask);
         let _nested = Nested::enter(self);
         let waiting = Waiting {
@@ -220,6 +228,26 @@ impl Link {
             Err(Failure::MayHaveRun(error)) => Err(Error::MayHaveRun(error)),
             Err(Failure::TimedOut) => Err(Error::TimedOut(timeout.unwrap_or_default())),
         }
+    }
+
+    /// Waits in line until the peer, or the kernel, took some of what was sent before.
+    async fn wait_for_room(&self, timeout: Option<Duration>) -> Result<Credit, Error> {
+        let room = self.channel.reserve(WAITING_ESTIMATE);
+        let room = match timeout {
+            None => room.await,
+            Some(after) => {
+                let clock = Runtime::with_arbiters([self.channel.arbiter().clone()])?;
+                tokio::select! {
+                    biased;
+                    room = room => room,
+                    () = clock.sleep(after) => Err(StreamError::TimedOut {
+                        what: "the wait for room to send",
+                        after,
+                    }),
+                }
+            }
+        };
+        room.map_err(|error| Error::NotSent(self.end_reason().unwrap_or(error)))
     }
 
     /// Makes handles of the references in an item.
@@ -242,11 +270,7 @@ impl Link {
             return;
         }
         state.protocol.release(id, 1);
-        if state.release_at.is_none() {
-            let at = Instant::now() + RELEASE_AFTER;
-            state.release_at = Some(at);
-            self.wake_before(state, at);
-        }
+        self.release_soon(state);
     }
 
     /// Answers a request.
@@ -287,9 +311,20 @@ impl Link {
         Ok(())
     }
 
+    /// References of items that nobody wants.
+    pub(super) fn give_back_all(&self, items: impl IntoIterator<Item = LocalItem>) {
+        for item in items {
+            if matches!(item, LocalItem::Theirs(_) | LocalItem::Tuple(_)) {
+                self.give_back(&item);
+            }
+        }
+    }
+
     /// References of an answer that nobody waits for.
     pub(super) fn give_back(&self, item: &LocalItem) {
-        self.state.lock().protocol.release_item(item);
+        let mut state = self.state.lock();
+        state.protocol.release_item(item);
+        self.release_soon(state);
     }
 
     /// The calls whose deadline passed; and flushes references that waited long enough. Says when to come again: then,
@@ -304,6 +339,10 @@ impl Link {
             Some(at) if at <= now => state.protocol.expire(now),
             _ => Vec::new(),
         };
+        // The protocol itself gives back what came with a late or a refused message.
+        if state.release_at.is_none() && state.protocol.has_releases() {
+            state.release_at = Some(now + RELEASE_AFTER);
+        }
         let next = [state.protocol.poll_timeout(), state.release_at]
             .into_iter()
             .flatten()
@@ -336,7 +375,21 @@ impl Link {
     /// Asks the actor to finish the requests it has, and then to close.
     pub(crate) fn drain(&self) {
         self.drain_wanted.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has the actor look at everything again.
+    fn wake(&self) {
         self.wake_actor(self.state.lock());
+    }
+
+    /// Sees to it that references are given back even if no request follows.
+    fn release_soon(&self, mut state: MutexGuard<'_, State>) {
+        if state.release_at.is_none() && state.protocol.has_releases() {
+            let at = Instant::now() + RELEASE_AFTER;
+            state.release_at = Some(at);
+            self.wake_before(state, at);
+        }
     }
 
     /// Sees to it that the actor looks at the clock no later than `at`.
@@ -402,6 +455,11 @@ impl Link {
         self.state.lock().ended.clone()
     }
 
+    /// Bytes that the peer, or the kernel, did not take yet.
+    pub(super) fn unread(&self) -> usize {
+        usize::try_from(self.channel.stats().bytes_under_way).unwrap_or(usize::MAX)
+    }
+
     pub(super) fn stats(&self) -> crate::protocol::Stats {
         self.state.lock().protocol.stats()
     }
@@ -410,6 +468,11 @@ impl Link {
     pub(super) fn nested(&self) -> usize {
         self.nested.load(Ordering::Relaxed)
     }
+}
+
+/// What tells the protocol of this connection from that of others.
+pub(crate) fn tag_of(link: &Arc<Link>) -> usize {
+    Arc::as_ptr(link).addr()
 }
 
 /// Keeps a connection open. Dropping the last one closes it.
@@ -471,16 +534,36 @@ impl Drop for Waiting<'_> {
 }
 
 thread_local! {
-    /// The connection whose handler is being polled on this thread.
-    static HANDLING: std::cell::Cell<*const ()> = const { std::cell::Cell::new(std::ptr::null()) };
+    /// The connection whose handler runs on this thread.
+    static HANDLING: std::cell::Cell<Handled> = const {
+        std::cell::Cell::new(Handled { link: std::ptr::null(), by_actor: false })
+    };
 }
 
-/// Marks the time in which a handler of `link` is polled.
-pub(super) struct Handling(*const ());
+#[derive(Clone, Copy)]
+struct Handled {
+    link: *const (),
+    /// The actor polls the handler and looks after the queue itself, once it did.
+    by_actor: bool,
+}
+
+/// Marks the time in which a handler of `link` runs.
+pub(crate) struct Handling(Handled);
 
 impl Handling {
+    /// A handler is polled by the actor.
     pub(super) fn enter(link: &Arc<Link>) -> Self {
-        Self(HANDLING.replace(Arc::as_ptr(link).cast()))
+        Self::set(link, true)
+    }
+
+    /// A handler runs on a thread of its own.
+    pub(crate) fn enter_elsewhere(connection: &super::Connection) -> Self {
+        Self::set(&connection.link, false)
+    }
+
+    fn set(link: &Arc<Link>, by_actor: bool) -> Self {
+        let link = Arc::as_ptr(link).cast();
+        Self(HANDLING.replace(Handled { link, by_actor }))
     }
 }
 
@@ -496,9 +579,13 @@ struct Nested<'a>(Option<&'a Link>);
 
 impl<'a> Nested<'a> {
     fn enter(link: &'a Link) -> Self {
-        let is_nested = std::ptr::eq(HANDLING.get(), std::ptr::from_ref(link).cast());
+        let handled = HANDLING.get();
+        let is_nested = std::ptr::eq(handled.link, std::ptr::from_ref(link).cast());
         Self(is_nested.then(|| {
             link.nested.fetch_add(1, Ordering::Relaxed);
+            if !handled.by_actor {
+                link.wake();
+            }
             link
         }))
     }
@@ -512,7 +599,7 @@ impl Drop for Nested<'_> {
     }
 }
 
-/// An object on its way out; references to the peer's own objects are checked to be of this connection.
+/// An object on its way out.
 pub(super) struct Outgoing<'a> {
     pub(super) link: &'a Arc<Link>,
     pub(super) object: &'a Object,
@@ -543,11 +630,7 @@ impl Pack<Exported> for Outgoing<'_> {
                     .collect();
                 packer.tuple(&items)
             }
-            Object::Netref(netref) if netref.belongs_to(self.link) => netref.put_box(packer),
-            Object::Netref(_) => {
-                let what = "a reference of another connection cannot be passed on";
-                Err(Refusal::BadRequest(Box::new(Exception::value_error(what))))
-            }
+            Object::Netref(netref) => netref.put_box(packer),
             Object::Function(function) => function.put_box(packer),
             Object::Root => packer.ours(&Exported::Root(self.link.service.clone())),
         }

@@ -10,10 +10,10 @@ mod serving;
 
 use std::{sync::Arc, time::Duration};
 
-use rpyc_actors::Channel;
+use rpyc_actors::{Channel, StreamError};
 
 pub use export::Exported;
-pub(crate) use link::{Hold, Link};
+pub(crate) use link::{Handling, Hold, Link, tag_of};
 
 use crate::{
     error::Error,
@@ -199,6 +199,16 @@ impl Connection {
         self.ended().await;
     }
 
+    /// Finishes the requests of the peer that have come, and closes.
+    ///
+    /// # Cancellation
+    ///
+    /// The connection closes all the same.
+    pub async fn drain(&self) {
+        self.link.drain();
+        self.ended().await;
+    }
+
     /// Resolves when the connection is over, whoever ended it.
     pub async fn ended(&self) {
         let mut over = self.link.over.subscribe();
@@ -209,6 +219,11 @@ impl Connection {
     /// True when no calls can be made any more.
     pub fn closed(&self) -> bool {
         self.link.end_reason().is_some() || self.link.is_close_wanted()
+    }
+
+    /// Why the connection is over, once it is: [`StreamError::Closed`] when this end closed it.
+    pub fn end_reason(&self) -> Option<StreamError> {
+        self.link.end_reason()
     }
 
     /// What [`close`](Self::close) does, with nobody waiting for it.

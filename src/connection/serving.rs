@@ -10,13 +10,17 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
+    time::Duration,
 };
 
 use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler};
 use futures_util::stream::{FuturesUnordered, Stream};
 use rpyc_actors::{
-    ConnectionEvent, ConnectionLostError, Frames, StreamError, channel::Subscribe,
-    error::LossReason, message::Read,
+    ConnectionEvent, ConnectionLostError, Frames, StreamError,
+    channel::Subscribe,
+    error::LossReason,
+    event::{log_started, log_stopped},
+    message::Read,
 };
 use tokio::time::Sleep;
 
@@ -41,6 +45,12 @@ const MAX_NESTED: usize = 64;
 /// Handlers of a connection that serves side by side.
 const MAX_CONCURRENT: usize = 1024;
 
+/// Bytes of answers and refusals that a peer does not read, before its connection is given up: more than the largest answer, and than
+/// the credit of its way.
+const MAX_UNREAD: usize = 128 << 20;
+/// Time for requests of a peer that closed and went away, to be finished.
+const FINISH_WITHIN: Duration = Duration::from_secs(30);
+
 type Outcome = (Seq, Result<Object, Exception>);
 
 /// Starts the actor on the channel's arbiter. With a hold of its own it serves until the peer ends.
@@ -56,7 +66,11 @@ pub(super) fn start(link: Arc<Link>, hold: Option<Hold>) {
             running: FuturesUnordered::new(),
             incoming: Vec::new(),
             timer: None,
+            peer_closes: false,
+            patience: None,
             ended: None,
+            room: None,
+            may_answer: false,
             closing: None,
         }
         .start();
@@ -78,8 +92,16 @@ pub(super) struct Serving {
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Outcome>>>>,
     incoming: Vec<(usize, Incoming)>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// The peer said that it closes. What it asked for before is finished, as stock Python does: a client may send calls whose
+    /// answers it does not want, and close.
+    peer_closes: bool,
+    /// How long that may take once the peer is gone.
+    patience: Option<Pin<Box<Sleep>>>,
     /// Why no more requests are served.
     ended: Option<StreamError>,
+    /// The wait until the peer has read some of its answers. No others are made meanwhile.
+    room: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    may_answer: bool,
     /// The channel's close under way.
     closing: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
@@ -92,12 +114,23 @@ impl Serving {
             self.handle(size, message);
         }
         self.incoming = incoming;
+        let unread = self.link.unread();
+        if unread > MAX_UNREAD {
+            self.end(StreamError::LimitExceeded {
+                what: "answers that are not read",
+                limit: MAX_UNREAD as u64,
+                got: unread as u64,
+                endpoint: Some(self.link.channel.endpoint().into()),
+            });
+        }
         if let Err(error) = result {
             let endpoint: Arc<str> = self.link.channel.endpoint().into();
-            self.end(StreamError::PeerMisbehaved {
-                what: error.to_string().into(),
+            let error = StreamError::PeerMisbehaved {
+                what: in_full(&error).into(),
                 endpoint: Some(endpoint),
-            });
+            };
+            tracing::warn!(%error, "a connection is given up");
+            self.end(error);
         }
     }
 
@@ -111,13 +144,13 @@ impl Serving {
             }
             Incoming::Request { seq, request } => self.enqueue(size, seq, request),
             Incoming::BadRequest { seq, exception } => self.link.reply(&seq, Err(&exception)),
-            Incoming::Close => self.end(ended_by_peer(&self.link)),
+            Incoming::Close => self.peer_closes = true,
             Incoming::Late | Incoming::Nothing => {}
         }
     }
 
     fn enqueue(&mut self, size: usize, seq: Seq, request: Request<Exported>) {
-        if self.ended.is_some() {
+        if self.ended.is_some() || self.peer_closes {
             return;
         }
         if self.queue.len() >= MAX_QUEUED || self.queued_bytes + size > MAX_QUEUED_BYTES {
@@ -127,6 +160,14 @@ impl Serving {
                 self.queued_bytes
             );
             self.link.reply(&seq, Err(&Exception::runtime_error(what)));
+            self.link.give_back_all(request.into_items());
+            return;
+        }
+        // While a handler waits for the peer, this may be a callback's, which that handler needs.
+        if self.link.is_drain_wanted() && (self.running.is_empty() || !self.all_wait()) {
+            let what = Exception::runtime_error("the server is shutting down");
+            self.link.reply(&seq, Err(&what));
+            self.link.give_back_all(request.into_items());
             return;
         }
         self.queued_bytes += size;
@@ -134,14 +175,60 @@ impl Serving {
         self.serve();
     }
 
+    /// Whether the peer reads its answers: no others are made while those before them fill the way.
+    fn is_read(&mut self) -> bool {
+        // Whoever waited in line has its turn, though others wait behind it.
+        let had_its_turn = std::mem::take(&mut self.may_answer);
+        let channel = &self.link.channel;
+        had_its_turn || channel.try_reserve(1).is_some() || channel.closed()
+    }
+
+    /// Waits, if requests do, until the peer has read some of its answers. True when they may go on.
+    fn poll_read(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        if self.queue.is_empty() || !self.has_room() {
+            return false;
+        }
+        let channel = &self.link.channel;
+        let room = self.room.get_or_insert_with(|| {
+            let channel = channel.clone();
+            // Nothing is kept of it; and when the channel is closed there is nothing to wait for.
+            Box::pin(async move { drop(channel.reserve(1).await) })
+        });
+        let is_there = room.as_mut().poll(cx).is_ready();
+        if is_there {
+            self.room = None;
+            self.may_answer = true;
+        }
+        is_there
+    }
+
     /// Whether the next request may be served beside those that run.
     fn has_room(&self) -> bool {
         let running = self.running.len();
         if self.link.service.serves_in_order() {
-            // A handler that waits for a call of its own lets later requests pass, or callbacks would deadlock.
-            running == 0 || (running < MAX_NESTED && self.link.nested() >= running)
+            running == 0 || (running < MAX_NESTED && self.all_wait())
         } else {
             running < MAX_CONCURRENT
+        }
+    }
+
+    /// A handler that waits for a call of its own lets later requests pass, or callbacks would deadlock.
+    fn all_wait(&self) -> bool {
+        self.link.nested() >= self.running.len()
+    }
+
+    /// Refuses what would be nested too deep: those that run wait for it, so it would wait for ever.
+    fn refuse_too_deep(&mut self) {
+        while self.link.service.serves_in_order()
+            && self.running.len() >= MAX_NESTED
+            && self.all_wait()
+            && let Some((size, seq, request)) = self.queue.pop_front()
+        {
+            self.queued_bytes -= size;
+            let what = format!("more than {MAX_NESTED} calls are nested on this connection");
+            let refusal = Exception::builtin("RecursionError", vec![what.into()]);
+            self.link.reply(&seq, Err(&refusal));
+            self.link.give_back_all(request.into_items());
         }
     }
 
@@ -150,6 +237,8 @@ impl Serving {
         let before = self.running.len();
         while self.ended.is_none()
             && self.has_room()
+            && !self.queue.is_empty()
+            && self.is_read()
             && let Some((size, seq, request)) = self.queue.pop_front()
         {
             self.queued_bytes -= size;
@@ -163,6 +252,7 @@ impl Serving {
                     .push(Box::pin(async move { (seq, work.await) })),
             }
         }
+        self.refuse_too_deep();
         self.running.len() > before
     }
 
@@ -181,7 +271,7 @@ impl Serving {
                     self.serve();
                 }
                 Poll::Ready(None) | Poll::Pending => {
-                    if !self.serve() {
+                    if !self.serve() && !self.poll_read(cx) {
                         return;
                     }
                 }
@@ -219,6 +309,27 @@ impl Serving {
         }
     }
 
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.running.is_empty()
+    }
+
+    /// The peer ended its direction.
+    fn handle_end(&mut self) {
+        if !self.peer_closes || self.is_idle() {
+            self.end(ended_by_peer(&self.link));
+            return;
+        }
+        // Our own calls will have no answer any more, and those we finish have nobody who waits.
+        self.link.end(&ended_by_peer(&self.link));
+        self.patience = Some(Box::pin(tokio::time::sleep(FINISH_WITHIN)));
+    }
+
+    /// Whether the peer closed and all is done that it had asked for.
+    fn is_finished(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        let is_late = |patience: &mut Pin<Box<Sleep>>| patience.as_mut().poll(cx).is_ready();
+        self.peer_closes && (self.is_idle() || self.patience.as_mut().is_some_and(is_late))
+    }
+
     /// Ends the connection: nothing more is served, calls get their error, the channel closes.
     fn end(&mut self, reason: StreamError) {
         if self.ended.is_some() {
@@ -237,6 +348,14 @@ impl Serving {
     }
 }
 
+/// An error and what caused it, which says where and by how much.
+fn in_full(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", in_full(source)),
+        None => error.to_string(),
+    }
+}
+
 fn ended_by_peer(link: &Link) -> StreamError {
     let endpoint: Arc<str> = link.channel.endpoint().into();
     ConnectionLostError::new(&endpoint, LossReason::EndOfStream).into()
@@ -248,6 +367,7 @@ impl Actor for Serving {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // Zero means without a limit in actix; the credit of each batch is given back as it is taken.
         ctx.set_mailbox_capacity(0);
+        log_started::<Self>(self.link.channel.endpoint());
         let connection = Connection::of(self.link.hold());
         if let Err(exception) = self.link.service.connected(&connection) {
             tracing::warn!(%exception, "a connection was refused by the service");
@@ -267,6 +387,7 @@ impl Actor for Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        log_stopped::<Self>(self.link.channel.endpoint());
         // Reached without an end only when a handler panicked or the arbiter stopped.
         let error =
             ConnectionLostError::new(&self.link.channel.endpoint().into(), LossReason::ActorGone);
@@ -295,11 +416,11 @@ impl ActorFuture<Serving> for Work {
         serving.keep_time(cx);
         if serving.ended.is_none() {
             serving.work(cx);
-            if serving.link.is_drain_wanted()
-                && serving.queue.is_empty()
-                && serving.running.is_empty()
-            {
+            if serving.link.is_drain_wanted() && serving.is_idle() {
                 serving.link.close();
+            }
+            if serving.is_finished(cx) {
+                serving.end(ended_by_peer(&serving.link));
             }
             if serving.link.is_close_wanted() {
                 serving.end(StreamError::Closed);
@@ -331,7 +452,7 @@ impl Handler<ConnectionEvent> for Serving {
 
     fn handle(&mut self, event: ConnectionEvent, _: &mut Context<Self>) {
         match event {
-            ConnectionEvent::Ended { .. } => self.end(ended_by_peer(&self.link)),
+            ConnectionEvent::Ended { .. } => self.handle_end(),
             ConnectionEvent::Lost(error) => self.end(error.into()),
             ConnectionEvent::Closed { .. } => self.end(StreamError::Closed),
             _ => {}

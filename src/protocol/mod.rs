@@ -111,6 +111,7 @@ pub struct Protocol<W, T> {
     /// Scratch: the references in the message being read and in the one being written. Empty between calls.
     received: Vec<IdPack>,
     given: Vec<i64>,
+    tag: usize,
 }
 
 /// What a received message means.
@@ -200,8 +201,17 @@ impl<W, T: Export> Protocol<W, T> {
             closed: false,
             received: Vec::new(),
             given: Vec::new(),
+            tag: 0,
             limits,
         }
+    }
+
+    /// Sets what [`Packer::tag`] gives, so that a host can tell whether a reference belongs to this connection: on another one its
+    /// name may be that of another object.
+    #[must_use]
+    pub const fn tagged(mut self, tag: usize) -> Self {
+        self.tag = tag;
+        self
     }
 
     /// Appends a request to `out`, as one payload, and returns its number.
@@ -260,7 +270,7 @@ impl<W, T: Export> Protocol<W, T> {
         out: &mut BytesMut,
     ) -> Result<(), SendError> {
         let depth = self.limits.values.depth;
-        let mut packer = Packer::new(out, &mut self.exports, &mut self.given, depth);
+        let mut packer = Packer::new(out, &mut self.exports, &mut self.given, depth, self.tag);
         let mut written = content.put_box(&mut packer).map_err(SendError::from);
         let (limit, got) = (self.limits.message_bytes, out.len() - start);
         if written.is_ok() && got > limit {

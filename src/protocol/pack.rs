@@ -56,6 +56,7 @@ pub struct Packer<'p, T> {
     /// Tuples around the place that is written to, and how many there may be.
     depth: usize,
     limit: usize,
+    tag: usize,
 }
 
 impl<'p, T: Export> Packer<'p, T> {
@@ -64,6 +65,7 @@ impl<'p, T: Export> Packer<'p, T> {
         exports: &'p mut Exports<T>,
         given: &'p mut Vec<i64>,
         limit: usize,
+        tag: usize,
     ) -> Self {
         Self {
             out,
@@ -71,6 +73,7 @@ impl<'p, T: Export> Packer<'p, T> {
             given,
             depth: 0,
             limit,
+            tag,
         }
     }
 
@@ -89,6 +92,12 @@ impl<'p, T: Export> Packer<'p, T> {
 }
 
 impl<T> Packer<'_, T> {
+    /// What [`Protocol::tagged`](super::Protocol::tagged) was given: tells connections apart.
+    #[must_use]
+    pub const fn tag(&self) -> usize {
+        self.tag
+    }
+
     /// Appends one of the peer's objects.
     pub fn theirs(&mut self, id: &IdPack) {
         self.head(LABEL_LOCAL_REF);

@@ -149,6 +149,58 @@ pub enum Request<T> {
     },
 }
 
+impl<T> Request<T> {
+    /// All the items it holds, to be given back with [`Protocol::release_item`](super::Protocol::release_item) by a host that
+    /// does not use them.
+    #[must_use]
+    pub fn into_items(self) -> Vec<Item<T>> {
+        match self {
+            Self::GetRoot | Self::Del { .. } | Self::Inspect { .. } => Vec::new(),
+            Self::Ping { data: item }
+            | Self::GetAttr { object: item, .. }
+            | Self::DelAttr { object: item, .. }
+            | Self::Repr { object: item }
+            | Self::Str { object: item }
+            | Self::Hash { object: item }
+            | Self::Dir { object: item }
+            | Self::BuffIter { object: item, .. }
+            | Self::InstanceCheck { class: item, .. } => vec![item],
+            Self::SetAttr {
+                object,
+                value: other,
+                ..
+            }
+            | Self::Cmp { object, other, .. }
+            | Self::Pickle {
+                object,
+                protocol: other,
+            }
+            | Self::CtxExit { object, exc: other } => vec![object, other],
+            Self::Call {
+                object,
+                args,
+                kwargs,
+            }
+            | Self::CallAttr {
+                object,
+                args,
+                kwargs,
+                ..
+            } => {
+                let kwargs = kwargs.into_iter().map(|(_, item)| item);
+                std::iter::once(object).chain(args).chain(kwargs).collect()
+            }
+            Self::OldSlicing {
+                object,
+                start,
+                stop,
+                args,
+                ..
+            } => [object, start, stop].into_iter().chain(args).collect(),
+        }
+    }
+}
+
 /// Reads the body of a request. `None` stands for CLOSE.
 pub(super) fn decode<T: Export>(
     unpacker: &mut Unpacker<'_, T>,

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use crate::{
     brine::{Str, Value},
-    connection::{Connection, Link},
+    connection::{Connection, Handling, Link},
     object::{FromObject, Object},
     protocol::Exception,
 };
@@ -105,10 +105,15 @@ impl Function {
         let parameters = Parameters([].into());
         let function = Arc::new(function);
         Self::raw(name, move |arrived| {
+            let connection = Connection::of(arrived.link.hold());
             match parameters.bind::<F::Arguments>(arrived) {
                 Ok(arguments) => {
                     let function = function.clone();
-                    let work = tokio::task::spawn_blocking(move || function.call(arguments));
+                    let work = tokio::task::spawn_blocking(move || {
+                        // Its calls of the peer let later requests pass, as those of a future do.
+                        let _handling = Handling::enter_elsewhere(&connection);
+                        function.call(arguments)
+                    });
                     Running::Later(Box::pin(async move {
                         work.await.unwrap_or_else(|_| {
                             Err(Exception::runtime_error("the function panicked"))

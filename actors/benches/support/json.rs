@@ -43,6 +43,7 @@ fn line(comparison: &Comparison) -> Value {
         "ratio": spread(comparison.ratio),
         "required": comparison.floor,
         "is_met": comparison.is_met(),
+        "others": comparison.others,
     })
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod cell;
 pub(crate) mod ends;
 pub(crate) mod framed;
 pub(crate) mod json;
+pub(crate) mod noise;
 pub(crate) mod options;
 pub(crate) mod ours;
 pub(crate) mod rounds;

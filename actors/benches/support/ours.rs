@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rpyc_actors::{Channel, Frames, Layers};
+use rpyc_actors::{Channel, Frames, FramesBuilder, Layers};
 
 use super::{
     cell::{self, Meter, Outcome, Stop, Stopwatch},
@@ -17,8 +17,10 @@ pub(crate) enum Style {
     Single,
     /// `send_slice` and `Receiver::recv`.
     Slices,
-    /// `send_batch` and `Receiver::recv_batch`, so many frames a batch; each frame is looked at.
+    /// `send_batch` of one prebuilt batch of so many frames, and `Receiver::recv_batch`; each frame is looked at.
     Batches(usize),
+    /// The same, with each batch laid out frame by frame before it is sent.
+    Built(usize),
 }
 
 impl Style {
@@ -27,6 +29,7 @@ impl Style {
             Self::Single => "send(Bytes), recv()",
             Self::Slices => "send_slice, Receiver::recv",
             Self::Batches(_) => "send_batch, recv_batch",
+            Self::Built(_) => "build, send_batch, recv_batch",
         }
     }
 
@@ -55,6 +58,15 @@ impl Style {
                     sent += count as u64;
                 }
             }
+            Self::Built(count) => {
+                let mut builder = FramesBuilder::new();
+                while !stop.is_set() {
+                    (0..count).for_each(|_| builder.push_slice(&frame));
+                    let batch = builder.take();
+                    channel.send_batch(batch).await.expect("the peer reads");
+                    sent += count as u64;
+                }
+            }
         }
         sent
     }
@@ -73,7 +85,7 @@ impl Style {
                     meter.take(&frame);
                 }
             }
-            Self::Batches(_) => {
+            Self::Batches(_) | Self::Built(_) => {
                 let mut receiver = channel.receiver().expect("it is the first");
                 while let Some(batch) = receiver.recv_batch().await.expect("no loss") {
                     batch.for_each_slice(|frame| meter.take(frame));

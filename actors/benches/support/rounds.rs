@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cell::Outcome;
+use super::{cell::Outcome, noise::Watch};
 
 /// Measures one contender for a while.
 pub(crate) type Measure = Box<dyn Fn(Duration) -> Outcome>;
@@ -106,7 +106,21 @@ pub(crate) struct Comparison {
     /// Ours divided by the peer's, round by round, for one step.
     pub(crate) ratio: Spread,
     pub(crate) floor: Option<f64>,
+    /// The largest share of all processors that other processes took in a round.
+    pub(crate) others: f64,
 }
+
+/// One cell of each contender.
+struct Round {
+    ours: Outcome,
+    peers: Vec<Outcome>,
+    others: f64,
+}
+
+/// The share of all processors that other processes may take in a round.
+const CALM: f64 = 0.03;
+/// How many times as many rounds are done when they are disturbed.
+const PATIENCE: usize = 4;
 
 impl Comparison {
     /// False when a ratio was required and is not reached.
@@ -118,22 +132,40 @@ impl Comparison {
 
 impl Row {
     /// Ours, then each peer, in every round.
+    ///
+    /// Rounds that other processes disturb are done again; those that were disturbed least are used.
     pub(crate) fn run(&self, rounds: usize, time: Duration) -> Vec<Comparison> {
-        let mut ours = Vec::new();
-        let mut peers = vec![Vec::new(); self.peers.len()];
-        for _ in 0..rounds {
-            ours.push((self.ours.measure)(time));
-            for (peer, outcomes) in self.peers.iter().zip(&mut peers) {
-                outcomes.push((peer.contender.measure)(time));
-            }
+        let mut done: Vec<Round> = Vec::new();
+        let is_calm = |round: &&Round| round.others <= CALM;
+        while done.iter().filter(is_calm).count() < rounds && done.len() < rounds * PATIENCE {
+            done.push(self.round(time));
         }
+        done.sort_by(|one, other| one.others.total_cmp(&other.others));
+        done.truncate(rounds);
+        self.compare(&done)
+    }
+
+    fn round(&self, time: Duration) -> Round {
+        let watch = Watch::start();
+        let ours = (self.ours.measure)(time);
+        let peers = self.peers.iter();
+        let peers = peers.map(|peer| (peer.contender.measure)(time)).collect();
+        Round {
+            ours,
+            peers,
+            others: watch.others(),
+        }
+    }
+
+    fn compare(&self, rounds: &[Round]) -> Vec<Comparison> {
         let mut comparisons = Vec::new();
-        for (peer, outcomes) in self.peers.iter().zip(&peers) {
+        for (at, peer) in self.peers.iter().enumerate() {
             for &(metric, floor) in &peer.metrics {
-                let values = |outcomes: &[Outcome]| -> Vec<f64> {
-                    outcomes.iter().map(|outcome| metric.of(outcome)).collect()
-                };
-                let (ours, theirs) = (values(&ours), values(outcomes));
+                let ours: Vec<f64> = rounds.iter().map(|round| metric.of(&round.ours)).collect();
+                let theirs: Vec<f64> = rounds
+                    .iter()
+                    .map(|round| metric.of(&round.peers[at]))
+                    .collect();
                 let step = f64::from(peer.steps).recip();
                 let ratios = ours
                     .iter()
@@ -150,6 +182,9 @@ impl Row {
                     peer: Spread::of(theirs),
                     ratio: Spread::of(ratios),
                     floor,
+                    others: rounds
+                        .iter()
+                        .fold(0.0, |most, round| most.max(round.others)),
                 });
             }
         }

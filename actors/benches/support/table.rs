@@ -5,8 +5,8 @@ use super::rounds::{Comparison, Metric};
 /// Prints the names of the columns.
 pub(crate) fn head() {
     println!(
-        "{:<18} {:<26} {:<24} {:>14} {:>14}  {:>6} {:>15}  {:<9}",
-        "row", "ours", "peer", "ours", "peer", "ratio", "min - max", "required"
+        "{:<17} {:<29} {:<26} {:>14} {:>14}  {:>6} {:>15} {:>7}  required",
+        "row", "ours", "peer", "ours", "peer", "ratio", "min - max", "others"
     );
 }
 
@@ -22,6 +22,7 @@ pub(crate) fn line(comparison: &Comparison) {
         peer,
         ratio,
         floor,
+        others,
     } = comparison;
     let (name, required) = match metric {
         Metric::Rate => (row.clone(), floor.map(|floor| format!(">= {floor}"))),
@@ -36,11 +37,12 @@ pub(crate) fn line(comparison: &Comparison) {
     };
     let verdict = if comparison.is_met() { "" } else { " MISSED" };
     println!(
-        "{name:<18} {ours_name:<26} {peer_name:<24} {:>14} {:>14}  {:>6.2} {:>15}  {}{verdict}",
+        "{name:<17} {ours_name:<29} {peer_name:<26} {:>14} {:>14}  {:>6.2} {:>15} {:>6.0}%  {}{verdict}",
         quantity(*metric, ours.median, *size),
         quantity(*metric, peer.median, *size),
         ratio.median,
         format!("{:.2} - {:.2}", ratio.min, ratio.max),
+        others * 100.0,
         required.unwrap_or_default(),
     );
 }

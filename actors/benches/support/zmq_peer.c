@@ -12,7 +12,7 @@
 #include <zmq.h>
 
 // Above this many bytes a frame is shared, as cloning a `Bytes` shares it; up to it copying is what libzmq does faster.
-#define COPY_LIMIT 4096
+#define COPY_LIMIT 512
 // Questions at the start that are not recorded.
 #define WARM_UP 200
 

@@ -1,6 +1,6 @@
 //! Recycled blocks for outboxes, shared by all channels of an arbiter.
 //!
-//! Without them a busy channel asks the allocator for 64 KiB at a time, which gives pages back to the kernel and takes
+//! Without them a busy channel asks the allocator for a block at a time, which gives pages back to the kernel and takes
 //! cold ones from it all day long.
 
 use std::{cell::RefCell, collections::VecDeque};
@@ -8,9 +8,9 @@ use std::{cell::RefCell, collections::VecDeque};
 use bytes::BytesMut;
 
 /// Size of a recycled block.
-pub(super) const BLOCK: usize = 256 << 10;
+pub(super) const BLOCK: usize = 96 << 10;
 /// Blocks that an arbiter keeps.
-const KEPT: usize = 8;
+const KEPT: usize = 1;
 
 thread_local! {
     static BLOCKS: RefCell<VecDeque<BytesMut>> = const { RefCell::new(VecDeque::new()) };

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     credit::{BATCH_COST, Credit},
     error::{ConnectionLostError, LossReason, StreamError},
-    event::ConnectionEvent,
+    event::{ConnectionEvent, log_started, log_stopped},
     layer::{Below, Gone},
     message::{Abort, End, Finish, Flush, Lost, Read, Tell, Write, WriteFailed},
     unit::Frames,
@@ -43,11 +43,11 @@ pub struct Subscribe {
     /// Held until the channel's end, since upgrading a weak recipient costs three allocations for each batch: an actor
     /// that keeps the channel open by a handle of its own must stop itself.
     pub frames: Option<Recipient<Read<Frames>>>,
-    /// Takes the facts; held weakly.
+    /// Takes the facts; held weakly. One that comes after the peer's end is told of it.
     pub events: Option<WeakRecipient<ConnectionEvent>>,
 }
 
-/// Flush, finish, wait for the peer's end, close; the answer tells whether the kernel took everything.
+/// Flush, finish, wait for the peer's end, close; [`ConnectionEvent::Closed`] tells when that is done.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Close;
@@ -239,14 +239,18 @@ impl Head {
         for closer in self.closers.drain(..) {
             let _ = closer.send(result.clone());
         }
-        let event = match error {
-            StreamError::ConnectionLost(error) => ConnectionEvent::Lost(error),
+        let event = self.event_of_loss(error);
+        self.tell(&event);
+    }
+
+    fn event_of_loss(&self, error: StreamError) -> ConnectionEvent {
+        ConnectionEvent::Lost(match error {
+            StreamError::ConnectionLost(error) => error,
             other => {
                 let reason = LossReason::Failed(Arc::new(other));
-                ConnectionEvent::Lost(ConnectionLostError::new(&self.shared.info.endpoint, reason))
+                ConnectionLostError::new(&self.shared.info.endpoint, reason)
             }
-        };
-        self.tell(&event);
+        })
     }
 }
 
@@ -256,6 +260,7 @@ impl Actor for Head {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
         ctx.set_mailbox_capacity(0);
+        log_started::<Self>(&self.shared.info.endpoint);
         let this = ctx.address();
         if self.below.attach(Box::new(this)).is_err() {
             self.fail(self.lost(LossReason::ActorGone));
@@ -266,23 +271,15 @@ impl Actor for Head {
 
 impl Drop for Head {
     fn drop(&mut self) {
+        log_stopped::<Self>(&self.shared.info.endpoint);
         // Without an outcome this actor panicked or its arbiter stopped.
         self.fail(self.lost(LossReason::ActorGone));
         let error = self.outcome.clone().unwrap_or(StreamError::Closed);
-        self.shared.outbox.close(error.clone());
-        let Taken { owed, controls, .. } = self.shared.outbox.abandon();
-        self.shared.down_gate.give_back(owed);
-        self.shared.down_gate.close(error.clone());
-        self.shared.inbox.end(Err(error.clone()));
-        self.below.detach();
-        for control in controls {
-            match control {
-                Control::Flush(flush) => flush.answer(Err(error.clone())),
-                Control::Close(answer) => drop(answer.send(Err(error.clone()))),
-                Control::Finish | Control::Abort | Control::Subscribe(_) | Control::HandlesGone => {
-                }
-            }
+        // Whoever subscribed too late still learns how it ended.
+        for subscription in self.shared.abandon(&error) {
+            self.subscribe(subscription);
         }
+        self.below.detach();
     }
 }
 
@@ -340,17 +337,6 @@ impl Handler<Read<Frames>> for Head {
 
 impl Head {
     fn subscribe(&mut self, Subscribe { frames, events }: Subscribe) {
-        if let Some(events) = events {
-            if self.ended
-                && let Some(watcher) = events.upgrade()
-            {
-                // What the newcomer missed; one that is gone misses nothing.
-                let _ = watcher.try_send(ConnectionEvent::Ended {
-                    endpoint: self.shared.info.endpoint.clone(),
-                });
-            }
-            self.watchers.push(events);
-        }
         if let Some(frames) = frames {
             self.subscriber = Some(frames);
             while self.subscriber.is_some()
@@ -358,6 +344,25 @@ impl Head {
             {
                 self.deliver(waiting);
             }
+        }
+        if let Some(events) = events {
+            // What the newcomer missed, behind the frames that came before; one that is gone misses nothing.
+            if let Some(missed) = self.last_event()
+                && let Some(watcher) = events.upgrade()
+            {
+                let _ = watcher.try_send(missed);
+            }
+            self.watchers.push(events);
+        }
+    }
+
+    /// What a watcher that comes now would wait for in vain.
+    fn last_event(&self) -> Option<ConnectionEvent> {
+        let endpoint = self.shared.info.endpoint.clone();
+        match &self.outcome {
+            Some(StreamError::Closed) => Some(ConnectionEvent::Closed { endpoint }),
+            Some(error) => Some(self.event_of_loss(error.clone())),
+            None => self.ended.then_some(ConnectionEvent::Ended { endpoint }),
         }
     }
 
@@ -399,6 +404,7 @@ impl Handler<WriteFailed> for Head {
     type Result = ();
 
     fn handle(&mut self, message: WriteFailed, _: &mut Context<Self>) {
+        // Requests still pass, or nobody could end what is left of the channel.
         self.shared.outbox.refuse(message.0);
     }
 }
@@ -423,7 +429,12 @@ impl Handler<Flush> for Head {
     type Result = ();
 
     fn handle(&mut self, message: Flush, _: &mut Context<Self>) {
-        self.obey(Control::Flush(message));
+        // In line behind what handles have sent.
+        if let Err((Control::Flush(flush), error)) =
+            self.shared.outbox.control(Control::Flush(message))
+        {
+            flush.answer(Err(error));
+        }
     }
 }
 
@@ -431,7 +442,8 @@ impl Handler<Finish> for Head {
     type Result = ();
 
     fn handle(&mut self, _: Finish, _: &mut Context<Self>) {
-        self.finish();
+        // What is lost already is finished.
+        let _ = self.shared.outbox.control(Control::Finish);
     }
 }
 
@@ -439,7 +451,11 @@ impl Handler<Close> for Head {
     type Result = ();
 
     fn handle(&mut self, _: Close, _: &mut Context<Self>) {
-        self.close_and_discard();
+        // What is lost already is closed; nobody waits for the answer.
+        let _ = self
+            .shared
+            .outbox
+            .control(Control::Close(oneshot::channel().0));
     }
 }
 

@@ -49,8 +49,9 @@ impl OpenBatch {
     #[inline]
     pub(super) fn next(&mut self) -> Option<Bytes> {
         let frame = self.frames.next();
-        if frame.is_none() {
-            self.credit = None;
+        // Not with the next call: whoever polls before it would wait for what this credit keeps out.
+        if self.credit.is_some() && self.frames.is_empty() {
+            *self = Self::default();
         }
         frame
     }
@@ -134,9 +135,12 @@ impl Inbox {
         wake_all(state);
     }
 
-    /// Drops what nobody took, and ends.
+    /// Drops what nobody took, and ends; an orderly end before is forgotten, since frames of it may be missing now.
     pub(super) fn discard(&self, ending: Ending) {
         let mut state = self.state.lock();
+        if let Some(Ok(())) = state.ending {
+            state.ending = None;
+        }
         let dropped = (
             std::mem::take(&mut state.queue),
             std::mem::take(&mut state.open_batch),

@@ -30,7 +30,7 @@ pub use stats::ChannelStats;
 
 use self::{
     inbox::{Inbox, State},
-    outbox::{Append, Control, Outbox, Pushed},
+    outbox::{Append, Control, Outbox, Pushed, Taken},
     stats::Counters,
 };
 use crate::{
@@ -38,6 +38,7 @@ use crate::{
     credit::{Credit, Gate},
     error::{ConnectionLostError, LossReason, StreamError, WriteError},
     layer::Below,
+    limits::Limits,
     message::Flush,
     runtime::{self, Runtime},
     stream::{Address, StreamHandle, StreamInfo},
@@ -56,6 +57,46 @@ struct Shared {
     head: OnceLock<WeakAddr<Head>>,
     arbiter: actix_rt::ArbiterHandle,
     stats: Counters,
+}
+
+impl Shared {
+    /// Tells everybody who waits that there is no actor any more, or that there never was one.
+    ///
+    /// Gives back the subscriptions that nobody served.
+    fn abandon(&self, error: &StreamError) -> Vec<Subscribe> {
+        let mut subscriptions = Vec::new();
+        self.outbox.close(error.clone());
+        let Taken { owed, controls, .. } = self.outbox.abandon();
+        self.down_gate.give_back(owed);
+        self.down_gate.close(error.clone());
+        self.inbox.end(Err(error.clone()));
+        for control in controls {
+            match control {
+                Control::Flush(flush) => flush.answer(Err(error.clone())),
+                // What came while the channel closed is told the same as what comes later.
+                Control::Close(answer) => drop(answer.send(match error {
+                    StreamError::Closed => Ok(()),
+                    error => Err(error.clone()),
+                })),
+                Control::Subscribe(subscription) => subscriptions.push(subscription),
+                Control::Finish | Control::Abort | Control::HandlesGone => {}
+            }
+        }
+        subscriptions
+    }
+}
+
+/// Ends a channel whose arbiter stops before it starts the actor.
+struct Unstarted(Arc<Shared>);
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if self.0.head.get().is_none() {
+            let error = ConnectionLostError::new(&self.0.info.endpoint, LossReason::ActorGone);
+            // Subscribers would live on the arbiter that stopped.
+            drop(self.0.abandon(&error.into()));
+        }
+    }
 }
 
 /// Tells the actor when the last handle is gone.
@@ -139,18 +180,13 @@ impl Channel {
             arbiter: stream.arbiter().clone(),
             stats: Counters::default(),
         });
-        let for_head = shared.clone();
-        let start = move || {
-            let address = Head::new(for_head.clone(), build(&stream)).start();
-            let _ = for_head.head.set(address.downgrade());
-        };
-        if !shared.arbiter.spawn_fn(start) {
-            let error: StreamError =
-                ConnectionLostError::new(&shared.info.endpoint, LossReason::ActorGone).into();
-            shared.outbox.close(error.clone());
-            shared.down_gate.close(error.clone());
-            shared.inbox.end(Err(error));
-        }
+        let unstarted = Unstarted(shared.clone());
+        // An arbiter that has stopped, or stops first, drops this without running it.
+        shared.arbiter.spawn_fn(move || {
+            let Unstarted(shared) = &unstarted;
+            let address = Head::new(shared.clone(), build(&stream)).start();
+            let _ = shared.head.set(address.downgrade());
+        });
         Self {
             _guard: Arc::new(Guard(shared.clone())),
             shared,
@@ -310,9 +346,8 @@ impl Channel {
         if frames.is_empty() {
             return Ok(());
         }
-        let largest = frames.largest();
-        if self.is_too_large(largest) {
-            return Err(WriteError::new(frames, self.too_large(largest)));
+        if let Some(bytes) = frames.above(self.shared.info.limits.max_frame) {
+            return Err(WriteError::new(frames, self.too_large(bytes)));
         }
         let mut item = frames;
         let bytes = item.wire_len();
@@ -443,7 +478,6 @@ impl Channel {
     ///
     /// When the channel is closed or lost.
     pub fn finish(&self) -> Result<(), StreamError> {
-        self.shared.outbox.refuse(StreamError::Closed);
         self.shared.down_gate.close(StreamError::Closed);
         self.shared
             .outbox
@@ -465,7 +499,6 @@ impl Channel {
     /// The channel closes all the same.
     pub async fn close(&self) -> Result<(), StreamError> {
         let (answer, receiver) = oneshot::channel();
-        self.shared.outbox.refuse(StreamError::Closed);
         self.shared.down_gate.close(StreamError::Closed);
         match self.shared.outbox.control(Control::Close(answer)) {
             Ok(()) => receiver.await.unwrap_or(Ok(())),
@@ -499,6 +532,11 @@ impl Channel {
         &self.shared.info.endpoint
     }
 
+    /// What bounds the channel.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.info.limits
+    }
+
     /// The address of this end, where the transport has one.
     pub fn local_address(&self) -> Option<&Address> {
         self.shared.info.local.as_ref()
@@ -515,7 +553,7 @@ impl Channel {
     }
 
     /// The actor at this end of the chain, for actors that would rather pass messages; `None` once it is gone, or while
-    /// it is being started on another thread.
+    /// it is being started on another thread. An address does not keep the channel open, a handle does.
     pub fn address(&self) -> Option<Addr<Head>> {
         self.shared.head.get()?.upgrade()
     }

@@ -26,7 +26,7 @@ const FIRST_BLOCK: usize = 1 << 10;
 
 /// An outbox with this much in it is worth a run of the actor: a sender in a loop lets it, while the data is in the
 /// processor's cache.
-const FULL: usize = 224 << 10;
+const FULL: usize = 88 << 10;
 /// Credit that is taken ahead for small frames.
 const PREPAID: usize = 16 << 10;
 
@@ -63,9 +63,10 @@ struct State {
     notified: bool,
     /// The next append has to look: frames are refused, or the actor should run first.
     wants_attention: bool,
-    /// Frames are refused for this reason, and requests, too, once the actor is gone.
+    /// Why frames are refused: a finish or a close stands in line, a write failed, or the actor is gone.
     refused: Option<StreamError>,
-    is_gone: bool,
+    /// Why requests are refused, too: the actor is gone.
+    closed: Option<StreamError>,
     /// Frames appended so far, and frames that the actor took.
     appended: u64,
     taken: u64,
@@ -198,18 +199,21 @@ impl Outbox {
     /// Gives the request back when the actor is gone, with the reason.
     pub(super) fn control(&self, control: Control) -> Result<(), (Control, StreamError)> {
         let mut state = self.state.lock();
-        if let Some(error) = &state.refused
-            && state.is_gone
-        {
+        if let Some(error) = &state.closed {
             let error = error.clone();
             return Err((control, error));
+        }
+        if matches!(control, Control::Finish | Control::Close(_)) {
+            // A frame whose credit was taken before must not come behind the end.
+            state.refused.get_or_insert(StreamError::Closed);
+            state.wants_attention = true;
         }
         state.controls.push(control);
         wake_actor(state);
         Ok(())
     }
 
-    /// Refuses frames from now on; the first reason stays.
+    /// Refuses frames from now on, but no requests; the first reason stays.
     pub(super) fn refuse(&self, error: StreamError) {
         let mut state = self.state.lock();
         state.refused.get_or_insert(error);
@@ -219,9 +223,9 @@ impl Outbox {
     /// Refuses frames and requests from now on; the first reason stays.
     pub(super) fn close(&self, error: StreamError) {
         let mut state = self.state.lock();
-        state.refused.get_or_insert(error);
+        state.refused.get_or_insert_with(|| error.clone());
+        state.closed.get_or_insert(error);
         state.wants_attention = true;
-        state.is_gone = true;
     }
 
     /// Takes all there is, and sees to it that the next append wakes the task.

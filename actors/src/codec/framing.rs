@@ -24,7 +24,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{Codec, Host, Output, Outputs};
@@ -57,7 +57,7 @@ const FIRST_INFLATED: usize = 16 << 10;
 pub struct Framing {
     max_frame: usize,
     /// The start of a frame whose rest is not here yet.
-    kept: BytesMut,
+    kept: Vec<u8>,
     /// Frames in order, some of them still compressed.
     pending: VecDeque<Pending>,
     /// Credit of the compressed frames in `pending`.
@@ -73,11 +73,11 @@ enum Pending {
 }
 
 impl Framing {
-    /// A codec that accepts frames of up to `max_frame` bytes.
+    /// A codec that accepts frames of up to `max_frame` bytes; the wire cannot say more than `u32::MAX`.
     pub fn new(max_frame: usize) -> Self {
         Self {
-            max_frame,
-            kept: BytesMut::new(),
+            max_frame: max_frame.min(u32::MAX as usize),
+            kept: Vec::new(),
             pending: VecDeque::new(),
             held: 0,
             outputs: Outputs::default(),
@@ -119,15 +119,16 @@ impl Framing {
         };
         let more = piece.split_to(piece.len().min(size - self.kept.len()));
         self.keep(&more, size);
-        Ok((self.kept.len() == size).then(|| std::mem::take(&mut self.kept).freeze()))
+        Ok((self.kept.len() == size).then(|| std::mem::take(&mut self.kept).into()))
     }
 
     /// Copies `bytes` behind the kept ones, of which there will be `size` in the end if that is known.
     fn keep(&mut self, bytes: &[u8], size: usize) {
         let needed = self.kept.len() + bytes.len();
         if needed > self.kept.capacity() {
-            let room = grown(self.kept.capacity(), needed).min(size.max(needed));
-            self.kept.reserve(room - self.kept.len());
+            let room = grown(self.kept.capacity(), needed, size);
+            // Not `reserve`, which doubles.
+            self.kept.reserve_exact(room - self.kept.len());
         }
         self.kept.extend_from_slice(bytes);
     }
@@ -140,20 +141,26 @@ impl Framing {
         batch: &mut Frames,
         host: &dyn Host,
     ) -> Result<(), StreamError> {
+        let mut copied = 0;
         if !self.kept.is_empty() {
             let before = piece.len();
             let frame = self.complete_kept(&mut piece);
-            drop(credit.split(before - piece.len()));
-            let Some(frame) = frame? else { return Ok(()) };
+            copied = before - piece.len();
+            let Some(frame) = frame? else {
+                drop(credit.split(copied));
+                return Ok(());
+            };
             let size = frame.len();
             credit.merge(host.up_gate().charge(size.min(host.up_gate().cap())));
             self.accept(frame, 1, credit, batch);
         }
         let (mut start, mut at, mut count) = (0, 0, 0);
-        while let Some(size) = self.frame_size(&piece[at..])? {
-            if piece.len() - at < size {
-                break;
-            }
+        let scanned = loop {
+            let size = match self.frame_size(&piece[at..]) {
+                Ok(Some(size)) if size <= piece.len() - at => size,
+                Ok(_) => break Ok(()),
+                Err(error) => break Err(error),
+            };
             if piece[at + 4] == 0 {
                 at += size;
                 count += 1;
@@ -163,13 +170,19 @@ impl Framing {
             self.accept(piece.slice(at..at + size), 1, credit, batch);
             at += size;
             (start, count) = (at, 0);
-        }
+        };
         let rest = piece.split_off(at);
+        // Also when a bad frame is next.
         batch.push_run(piece.slice(start..), count);
+        scanned?;
         if !rest.is_empty() {
-            drop(credit.split(rest.len()));
+            copied += rest.len();
             let size = self.frame_size(&rest)?.unwrap_or(FRAME_HEAD);
             self.keep(&rest, size);
+        }
+        // Frames that were not copied hold the whole piece, and so their batch pays for all of it.
+        if at == 0 {
+            drop(credit.split(copied));
         }
         Ok(())
     }
@@ -236,7 +249,7 @@ impl Framing {
                     return Err(CompressionError::new(what).into());
                 }
                 _ => {
-                    let room = grown(output.capacity(), output.len() + 1).min(self.max_frame + 1);
+                    let room = grown(output.capacity(), output.len() + 1, self.max_frame + 1);
                     output.reserve_exact(room - output.len());
                 }
             }
@@ -244,14 +257,19 @@ impl Framing {
     }
 }
 
-/// The next capacity of a buffer that must hold `needed` bytes.
-fn grown(capacity: usize, needed: usize) -> usize {
+/// The next capacity of a buffer that must hold `needed` bytes now, and `most` in the end.
+fn grown(capacity: usize, needed: usize, most: usize) -> usize {
     let next = if capacity < FAST_GROWTH {
         capacity * 4
     } else {
         capacity + capacity / 2
     };
-    next.max(needed)
+    // A last step from just below would hold almost twice as much while it copies, instead of 1.75 times.
+    if next.max(needed) > most / 4 * 3 {
+        most.max(needed)
+    } else {
+        next.max(needed)
+    }
 }
 
 impl Codec for Framing {
@@ -328,7 +346,11 @@ impl Codec for Framing {
                 mut credit,
             }) => {
                 self.held -= credit.amount();
-                let inflated = self.inflate(&payload, &mut credit)?;
+                let inflated = self.inflate(&payload, &mut credit).inspect_err(|_| {
+                    // Nothing behind a bad frame is delivered, since the bad one would be missing.
+                    self.pending.clear();
+                    self.held = 0;
+                })?;
                 self.outputs.up(Frames::single(inflated), credit);
             }
             Some(Pending::Plain(read)) => self.outputs.up(read.unit, read.credit),

@@ -121,6 +121,10 @@ pub trait Codec: Send + Unpin + 'static {
     /// # Errors
     ///
     /// As [`handle_read`](Self::handle_read), when the work is done only as there is room above.
+    #[expect(
+        clippy::type_complexity,
+        reason = "an alias would only hide what is written out once"
+    )]
     fn poll_output(
         &mut self,
         may_grow: bool,

@@ -83,39 +83,36 @@ impl<C: Codec<Below = Chunk>> Side<C> {
     /// Gives a unit to the codec, as the neighbour above would.
     pub fn write(&mut self, unit: C::Above) {
         let credit = self.host.down.charge(unit.weight());
-        let result = self.codec.handle_write(Write { unit, credit }, &self.host);
-        self.settle(result);
+        self.input(|codec, host| codec.handle_write(Write { unit, credit }, host));
     }
 
     /// Gives bytes to the codec, as the neighbour below would.
-    pub fn read(&mut self, chunk: Chunk) {
-        let credit = self.host.up.charge(chunk.weight());
-        let result = self.codec.handle_read(
-            Read {
-                unit: chunk,
-                credit,
-            },
-            &self.host,
-        );
-        self.settle(result);
+    pub fn read(&mut self, unit: Chunk) {
+        let credit = self.host.up.charge(unit.weight());
+        self.input(|codec, host| codec.handle_read(Read { unit, credit }, host));
     }
 
     /// Ends this end's direction.
     pub fn finish(&mut self) {
-        let result = self.codec.handle_finish(&self.host);
-        self.settle(result);
+        self.input(|codec, host| codec.handle_finish(host));
     }
 
     /// Tells the codec that nothing more comes up.
     pub fn end(&mut self) {
-        let result = self.codec.handle_end(&self.host);
-        self.settle(result);
+        self.input(|codec, host| codec.handle_end(host));
     }
 
     /// Lets go of what the codec holds back.
     pub fn flush(&mut self) {
-        let result = self.codec.handle_flush(&self.host);
-        self.settle(result);
+        self.input(|codec, host| codec.handle_flush(host));
+    }
+
+    /// Gives an input to the codec, unless it is finished, and takes its outputs.
+    fn input(&mut self, give: impl FnOnce(&mut C, &TestHost) -> Result<(), StreamError>) {
+        if self.failed.is_none() {
+            let result = give(&mut self.codec, &self.host);
+            self.settle(result);
+        }
     }
 
     /// Takes what was delivered; its credit comes back, and the codec goes on.

@@ -37,6 +37,7 @@ pub use handle::StreamHandle;
 use crate::{
     credit::{BATCH_COST, Credit, Gate},
     error::{ConnectionLostError, LossReason, StreamError},
+    event::{log_started, log_stopped},
     layer::Above,
     limits::Limits,
     message::{Abort, Attach, Detach, ExpectMore, Finish, Flush, Read, Write},
@@ -198,6 +199,7 @@ pub struct ByteStream<T: Transport> {
     read_error: Option<StreamError>,
 
     closing: Vec<CloseStream>,
+    aborted: bool,
     kept: Option<Box<dyn Send>>,
     linger: Option<Pin<Box<Sleep>>>,
 }
@@ -233,6 +235,7 @@ impl<T: Transport> ByteStream<T> {
             end_told: false,
             read_error: None,
             closing: Vec::new(),
+            aborted: false,
             kept: None,
             linger: None,
         };
@@ -313,7 +316,9 @@ impl<T: Transport> ByteStream<T> {
         while let Some((bytes, credit)) = self.owed.front_mut() {
             if *bytes > left {
                 *bytes -= left;
-                drop(credit.split(left));
+                // What is above the cap weighs less than its bytes: that credit returns with the last of them.
+                let spare = credit.amount().saturating_sub(*bytes);
+                drop(credit.split(left.min(spare)));
                 break;
             }
             left -= *bytes;
@@ -322,9 +327,10 @@ impl<T: Transport> ByteStream<T> {
     }
 
     fn fail_writing(&mut self, error: StreamError) {
+        // Closed before any credit comes back, or somebody who waits would take it for what can never be sent.
+        self.down_gate.close(error.clone());
         self.queue.clear();
         self.owed.clear();
-        self.down_gate.close(error.clone());
         for (_, flush) in self.flushes.drain(..) {
             flush.answer(Err(error.clone()));
         }
@@ -472,7 +478,11 @@ impl<T: Transport> ByteStream<T> {
             self.poll_write(cx);
         }
         if !matches!(self.consumer, Consumer::Discarding) {
-            self.consumer = Consumer::Discarding;
+            let before = std::mem::replace(&mut self.consumer, Consumer::Discarding);
+            if let Consumer::Attached(above) = before {
+                // Somebody closed the stream under a channel.
+                above.lost(StreamError::Closed);
+            }
             self.poll_read(cx);
         }
         if self.at_end && (self.finishing == Finishing::Done || self.write_error.is_some()) {
@@ -512,12 +522,14 @@ impl<T: Transport> Actor for ByteStream<T> {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
         ctx.set_mailbox_capacity(0);
+        log_started::<Self>(&self.endpoint);
         ctx.spawn(Io);
     }
 }
 
 impl<T: Transport> Drop for ByteStream<T> {
     fn drop(&mut self) {
+        log_stopped::<Self>(&self.endpoint);
         self.answer_close();
         let error = self
             .write_error
@@ -547,10 +559,13 @@ impl<T: Transport> ActorFuture<ByteStream<T>> for Io {
     ) -> Poll<()> {
         stream.poll_write(cx);
         stream.poll_read(cx);
-        if ctx.connected() && stream.closing.is_empty() {
-            return Poll::Pending;
+        // A reset does not wait until the last handle is gone.
+        if !(stream.aborted && stream.end_told) {
+            if ctx.connected() && stream.closing.is_empty() {
+                return Poll::Pending;
+            }
+            ready!(stream.poll_close(cx));
         }
-        ready!(stream.poll_close(cx));
         stream.answer_close();
         // Handles that are left see a closed mailbox from here on.
         ctx.stop();
@@ -596,6 +611,7 @@ impl<T: Transport> Handler<Abort> for ByteStream<T> {
 
     fn handle(&mut self, _: Abort, _: &mut Context<Self>) {
         self.io.abort();
+        self.aborted = true;
         let error = self.lost(LossReason::Aborted);
         self.at_end = true;
         self.read_error.get_or_insert(error.clone());

@@ -5,19 +5,19 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Read, Write},
     net::Shutdown,
     os::{fd::AsFd, unix::net::UnixStream as StdUnixStream},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     thread,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::UnixStream,
-    sync::oneshot,
 };
 
 use super::{ByteStream, StreamHandle, StreamInfo, Transport};
@@ -26,11 +26,23 @@ use crate::{
     limits::Limits,
 };
 
+/// Bytes that one of the threads copies at once.
+const COPY_SIZE: usize = 64 << 10;
+
 /// The polled end of the socket pair.
 struct Standard {
     socket: UnixStream,
-    /// Resolves when all that was written reached stdout.
-    written: oneshot::Receiver<()>,
+    /// Bytes given to the socket.
+    sent: u64,
+    output: Arc<Mutex<Output>>,
+}
+
+/// How far the thread behind stdout has come.
+#[derive(Default)]
+struct Output {
+    written: u64,
+    is_gone: bool,
+    waker: Option<Waker>,
 }
 
 impl AsyncRead for Standard {
@@ -49,18 +61,27 @@ impl AsyncWrite for Standard {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, data)
+        let count = ready!(Pin::new(&mut self.socket).poll_write(cx, data))?;
+        self.sent += count as u64;
+        Poll::Ready(Ok(count))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Ready when all of it is in stdout: what is only in the socket pair is lost with this process.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut output = self.output.lock();
+        if output.written >= self.sent {
+            return Poll::Ready(Ok(()));
+        }
+        if output.is_gone {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        output.waker = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
-        // An error says that the thread ended, which is as good.
-        let _ = ready!(Pin::new(&mut self.written).poll(cx));
-        Poll::Ready(Ok(()))
+        ready!(self.as_mut().poll_flush(cx))?;
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 
@@ -80,26 +101,57 @@ fn start(endpoint: &Arc<str>, limits: Limits) -> io::Result<StreamHandle> {
     let socket = UnixStream::from_std(ours)?;
     let mut from_input = theirs.try_clone()?;
     let mut to_output = theirs;
-    let (done, written) = oneshot::channel();
+    let progress = Arc::new(Mutex::new(Output::default()));
     thread::Builder::new()
         .name("rpyc-stdin".into())
         .spawn(move || {
-            let result = io::copy(&mut input, &mut from_input);
+            let result = copy(&mut input, &mut from_input, |_| {});
             tracing::debug!(?result, "stdin ended");
             // The stream may be gone before stdin is.
             let _ = from_input.shutdown(Shutdown::Write);
         })?;
+    let standard = Standard {
+        socket,
+        sent: 0,
+        output: progress.clone(),
+    };
     thread::Builder::new()
         .name("rpyc-stdout".into())
         .spawn(move || {
-            if let Err(error) = io::copy(&mut to_output, &mut output) {
+            let advance = |count| {
+                let mut progress = progress.lock();
+                progress.written += count;
+                progress.waker.take()
+            };
+            let result = copy(&mut to_output, &mut output, |count| {
+                advance(count).into_iter().for_each(Waker::wake);
+            });
+            if let Err(error) = result {
                 tracing::debug!(%error, "stdout is gone");
                 let _ = to_output.shutdown(Shutdown::Read);
             }
-            let _ = done.send(());
+            progress.lock().is_gone = true;
+            advance(0).into_iter().for_each(Waker::wake);
         })?;
-    Ok(ByteStream::start(
-        Standard { socket, written },
-        StreamInfo::new(endpoint.clone()).limits(limits),
-    ))
+    let info = StreamInfo::new(endpoint.clone()).limits(limits);
+    Ok(ByteStream::start(standard, info))
+}
+
+/// Copies to the end, and reports every piece.
+///
+/// Not `io::copy`: on Linux that splices, which holds the lock of a pipe while it waits for room, and whoever writes to
+/// that pipe then hangs in the kernel, non-blocking or not. Two processes that echo each other stood still for ever.
+fn copy(from: &mut impl Read, to: &mut impl Write, mut report: impl FnMut(u64)) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_SIZE];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                to.write_all(&buffer[..count])?;
+                report(count as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

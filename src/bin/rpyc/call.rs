@@ -1,0 +1,84 @@
+//! `rpyc call`: one call of a function, from the shell.
+
+use std::time::Duration;
+
+use clap::Args;
+use rpyc::{Object, Value, endpoint::parse_duration};
+
+use crate::{Failure, literal, output};
+
+/// How long a connection may take to end after the result was printed.
+pub(crate) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Calls a function of a service and prints its result
+///
+/// Arguments are Python's literals, and what is no literal is text: `1`, `-2.5`, `True`, `None`, `"text"`, `b"raw"`, `(1, 2)`,
+/// `text`. The result is printed as Python prints it.
+#[derive(Args, Debug)]
+#[command(after_help = HELP, allow_negative_numbers = true)]
+pub(crate) struct Arguments {
+    /// Where the service is
+    endpoint: String,
+    /// The name of the function
+    name: String,
+    /// An argument: a Python literal, else text
+    #[arg(value_name = "ARG")]
+    args: Vec<String>,
+    /// An argument by name
+    #[arg(long, value_name = "NAME=VALUE", value_parser = keyword)]
+    kw: Vec<(String, Value)>,
+    /// How long the connection and the call may take: 500ms, 5s, 2m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// Prints the result as JSON: a tuple is an array, bytes are base64, integers beyond 64 bits are text
+    #[arg(long)]
+    json: bool,
+}
+
+const HELP: &str = r#"Examples:
+  rpyc call tcp://127.0.0.1:18861 add 1 2
+  rpyc call tcp://127.0.0.1:18861 add '(1, "two")' '(b"three",)'
+  rpyc call unix:/run/service.sock upper --kw text=hello --timeout 5s
+  rpyc call 'exec:ssh host rpyc serve --listen stdio:' add 1 2 --json
+
+What begins with a minus sign and is no plain number goes behind `--`:
+  rpyc call tcp://127.0.0.1:18861 upper -- -text-"#;
+
+fn keyword(text: &str) -> Result<(String, Value), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), literal::parse(value))),
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}
+
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let args: Vec<Value> = arguments
+        .args
+        .iter()
+        .map(|arg| literal::parse(arg))
+        .collect();
+    let kwargs: Vec<(&str, &Value)> = arguments
+        .kw
+        .iter()
+        .map(|(name, value)| (name.as_str(), value))
+        .collect();
+    let call = async {
+        let connection = rpyc::connect_endpoint(&arguments.endpoint)
+            .await?
+            .with_timeout(None);
+        let result: Object = connection.call_kw(&arguments.name, &args, &kwargs).await?;
+        Ok::<_, rpyc::Error>((connection, result))
+    };
+    let (connection, result) = tokio::time::timeout(arguments.timeout, call)
+        .await
+        .map_err(|_| Failure::TimedOut(arguments.timeout))??;
+    if arguments.json {
+        output::line(output::json(&result))?;
+    } else {
+        output::line(output::Shown(&result))?;
+    }
+    drop(result);
+    // A peer that does not end its side holds nobody up.
+    let _ = tokio::time::timeout(CLOSE_WITHIN, connection.close()).await;
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! `rpyc demo`: one call step by step, then calls and frames over each kind of stream, then a call from Python.
+//!
+//! Nothing that it shows is written down here: the actors are those that said that they started, the bytes are those that
+//! passed, the times were measured.
+
+mod anatomy;
+pub(crate) mod life;
+mod measure;
+mod paint;
+mod python;
+pub(crate) mod sink;
+mod steps;
+mod table;
+mod tap;
+
+use std::{path::PathBuf, time::Instant};
+
+use clap::Args;
+use rpyc::{Endpoint, Listener, ListenerConfig, Runtime, Server, ServerConfig, TcpConfig};
+
+use self::paint::Paint;
+use crate::{Failure, builtin, output};
+
+/// Shows it at work: one call step by step, then calls and frames over every kind of stream
+///
+/// Starts servers of its own, on free ports, and takes less than 15 seconds.
+#[derive(Args, Debug)]
+#[command(after_help = HELP)]
+pub(crate) struct Arguments {}
+
+const HELP: &str = "\
+Examples:
+  rpyc demo
+  NO_COLOR=1 rpyc demo | less
+  RPYC_PYTHON=~/venv/bin/python rpyc demo     with a Python that has rpyc";
+
+/// What the demo talks to.
+struct Stage {
+    /// The built-in service, over TCP and a unix socket.
+    server: Server,
+    /// Sinks for frames, over the same.
+    sinks: Vec<Listener>,
+    /// The threads of the near end: one, as for a user with one connection.
+    near: Runtime,
+    /// This program, for the far ends that are processes.
+    program: String,
+    /// Where the unix sockets are.
+    folder: PathBuf,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // What is left behind is an empty folder at worst.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Stage {
+    async fn set() -> Result<Self, Failure> {
+        let fail = |error: std::io::Error| Failure::Unavailable(error.to_string());
+        let program = std::env::current_exe().map_err(fail)?;
+        let program = program
+            .to_str()
+            .ok_or_else(|| Failure::Unavailable("the path of this program is no text".into()))?
+            .to_owned();
+        let folder = std::env::temp_dir().join(format!("rpyc-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).map_err(fail)?;
+        let any_port = || Endpoint::tcp("127.0.0.1", 0, TcpConfig::default());
+        let far = Runtime::start(1).map_err(fail)?;
+        let config = ListenerConfig::default().runtime(far);
+        let server = Server::bind_with(
+            &[any_port(), Endpoint::unix(folder.join("service.sock"))],
+            builtin::service(),
+            ServerConfig::default().listener(config.clone()),
+        )
+        .await?;
+        let mut sinks = Vec::new();
+        for endpoint in [any_port(), Endpoint::unix(folder.join("sink.sock"))] {
+            let accept = |stream| {
+                actix_rt::spawn(async move {
+                    if let Err(error) = sink::take_frames(rpyc::Channel::new(stream)).await {
+                        tracing::warn!(%error, "a sink ended early");
+                    }
+                });
+            };
+            sinks.push(Listener::bind(&endpoint, config.clone(), accept).await?);
+        }
+        Ok(Self {
+            server,
+            sinks,
+            near: Runtime::start(1).map_err(fail)?,
+            program,
+            folder,
+        })
+    }
+
+    /// Where the service is, by kind of stream.
+    fn services(&self) -> [Endpoint; 3] {
+        [
+            endpoint_of(&self.server.listeners()[0]),
+            endpoint_of(&self.server.listeners()[1]),
+            Endpoint::exec([&self.program, "serve", "--listen", "stdio:"]),
+        ]
+    }
+
+    /// Where frames are counted, by kind of stream.
+    fn sinks(&self) -> [Endpoint; 3] {
+        [
+            endpoint_of(&self.sinks[0]),
+            endpoint_of(&self.sinks[1]),
+            Endpoint::exec([&self.program, "sink"]),
+        ]
+    }
+}
+
+fn endpoint_of(listener: &Listener) -> Endpoint {
+    match listener.local_address() {
+        rpyc::stream::Address::Unix(path) => Endpoint::unix(path),
+        _ => Endpoint::tcp(
+            "127.0.0.1",
+            listener.port().unwrap_or_default(),
+            TcpConfig::default(),
+        ),
+    }
+}
+
+const STREAMS: [&str; 3] = ["TCP", "unix socket", "subprocess"];
+
+pub(crate) async fn run() -> Result<(), Failure> {
+    let start = Instant::now();
+    let paint = Paint::of_stdout();
+    let stage = Stage::set().await?;
+
+    steps::show(&stage.services()[0], &stage.near, paint).await?;
+
+    output::line("")?;
+    output::line(paint.title(
+        "Calls and frames over every kind of stream",
+        "each end on its own thread",
+    ))?;
+    output::line("")?;
+    let mut rows = Vec::new();
+    let ends = stage.services().into_iter().zip(stage.sinks());
+    for (stream, (service, sink)) in STREAMS.into_iter().zip(ends) {
+        paint.progress(&format!("{stream}: calls"))?;
+        let calls = measure::calls(&service, &stage.near).await?;
+        paint.progress(&format!("{stream}: frames"))?;
+        let frames = measure::frames(&sink, &stage.near).await?;
+        rows.push(table::Row {
+            stream,
+            calls,
+            frames,
+        });
+    }
+    paint.progress("")?;
+    for line in table::lines(&rows, paint) {
+        output::line(line)?;
+    }
+
+    python::show(&stage.program, paint).await?;
+    output::line("")?;
+    output::line(paint.dim(&format!(" Done in {}.", output::time(start.elapsed()))))?;
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! The command `rpyc`: call, measure and serve RPyC from the shell, and see it at work.
+//!
+//! One file a subcommand. This one reads the command line and turns what went wrong into an exit status.
+
+mod builtin;
+mod call;
+mod demo;
+mod literal;
+mod output;
+mod ping;
+mod serve;
+
+use std::{io, process::ExitCode, time::Duration};
+
+use clap::{ArgAction, Parser, Subcommand};
+use rpyc::{Error, StreamError};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// Calls, measures and serves RPyC from the shell.
+#[derive(Debug, Parser)]
+#[command(name = "rpyc", version, after_help = HELP, max_term_width = 100)]
+struct Arguments {
+    /// Logs to standard error; twice for more
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Call(call::Arguments),
+    Ping(ping::Arguments),
+    Serve(serve::Arguments),
+    Demo(demo::Arguments),
+    /// What the demo starts at the other end of a pipe.
+    #[command(hide = true)]
+    Sink,
+}
+
+const HELP: &str = "\
+Endpoints:
+  tcp://host:port      TCP; an IPv6 address stands in brackets
+  unix:path            a unix socket
+  exec:command args    a child process's standard input and output
+  stdio:               this process's own standard input and output
+
+Exit status:
+  0    all is well
+  1    the remote function raised an exception
+  2    the command line is wrong
+  69   the connection cannot be made, or was lost
+  74   the output cannot be written
+  124  there was no answer in time
+
+Examples:
+  rpyc demo
+  rpyc serve --listen tcp://127.0.0.1:18861
+  rpyc call tcp://127.0.0.1:18861 add 1 2
+  rpyc ping tcp://127.0.0.1:18861";
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+enum Failure {
+    /// The remote function raised; its traceback.
+    Raised(String),
+    /// The command line is wrong, in a way that its parser could not see.
+    Usage(String),
+    /// The connection cannot be made, or was lost.
+    Unavailable(String),
+    /// There was no answer in time.
+    TimedOut(Duration),
+    /// The output cannot be written.
+    Output(io::Error),
+}
+
+impl Failure {
+    /// The exit status: of sysexits.h, and of timeout(1).
+    fn status(&self) -> u8 {
+        match self {
+            Self::Raised(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unavailable(_) => 69,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Output(_) => 74,
+            Self::TimedOut(_) => 124,
+        }
+    }
+
+    fn report(&self) {
+        match self {
+            Self::Raised(traceback) => eprintln!("{}", output::clean(traceback).trim_end()),
+            Self::Usage(what) | Self::Unavailable(what) => {
+                eprintln!("rpyc: {}", output::clean(what));
+            }
+            Self::TimedOut(limit) => {
+                eprintln!("rpyc: no answer within {limit:?}; the call may have run");
+            }
+            // Whoever read the output has enough of it.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Self::Output(error) => eprintln!("rpyc: the output cannot be written: {error}"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<StreamError> for Failure {
+    fn from(error: StreamError) -> Self {
+        let is_usage = matches!(
+            &error,
+            StreamError::Connect(error)
+                if matches!(error.reason, rpyc::error::ConnectFailure::Endpoint(_))
+        );
+        if is_usage {
+            Self::Usage(error.to_string())
+        } else {
+            Self::Unavailable(error.to_string())
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Remote(error) => Self::Raised(match error.traceback() {
+                Some(traceback) if !traceback.trim().is_empty() => traceback.into(),
+                _ => error.to_string(),
+            }),
+            Error::StopIteration => Self::Raised("StopIteration".into()),
+            Error::TimedOut(limit) => Self::TimedOut(limit),
+            Error::Unsendable(_) => Self::Usage(error.to_string()),
+            Error::Stream(error) => error.into(),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_logging(&arguments);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("the operating system gives what an event loop needs");
+    let result = runtime.block_on(async {
+        match &arguments.command {
+            Command::Call(arguments) => call::run(arguments).await,
+            Command::Ping(arguments) => ping::run(arguments).await,
+            Command::Serve(arguments) => serve::run(arguments).await,
+            Command::Demo(_) => demo::run().await,
+            Command::Sink => demo::sink::run().await,
+        }
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report();
+            failure.status().into()
+        }
+    }
+}
+
+/// Without `-v` only warnings are shown, among them what a child process writes to its standard error.
+fn start_logging(arguments: &Arguments) {
+    let level = match arguments.verbose {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let ours = Targets::new()
+        .with_target("rpyc", level)
+        .with_target("rpyc_actors", level)
+        .with_default(if arguments.verbose > 1 {
+            LevelFilter::DEBUG
+        } else {
+            LevelFilter::WARN
+        });
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(output::is_colourful(&io::stderr()))
+        .with_filter(ours);
+    let demo = matches!(arguments.command, Command::Demo(_)).then(demo::life::recorder);
+    tracing_subscriber::registry().with(lines).with(demo).init();
+}

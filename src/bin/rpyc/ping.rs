@@ -1,0 +1,51 @@
+//! `rpyc ping`: how long a round trip takes.
+
+use std::time::Duration;
+
+use clap::Args;
+use rpyc::endpoint::parse_duration;
+
+use crate::{Failure, call::CLOSE_WITHIN, output};
+
+/// Measures round trips to a peer
+///
+/// Prints the shortest, the median and the longest, over one connection.
+#[derive(Args, Debug)]
+#[command(after_help = HELP)]
+pub(crate) struct Arguments {
+    /// Where the peer is
+    endpoint: String,
+    /// How many round trips
+    #[arg(short, long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+    /// How long the connection, and then each round trip, may take: 500ms, 5s, 2m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    timeout: Duration,
+}
+
+const HELP: &str = "\
+Examples:
+  rpyc ping tcp://127.0.0.1:18861
+  rpyc ping unix:/run/service.sock --count 1000";
+
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let connect = rpyc::connect_endpoint(&arguments.endpoint);
+    let connection = tokio::time::timeout(arguments.timeout, connect)
+        .await
+        .map_err(|_| Failure::TimedOut(arguments.timeout))??
+        .with_timeout(arguments.timeout);
+    let mut times = Vec::new();
+    for _ in 0..arguments.count {
+        times.push(connection.ping().await?);
+    }
+    times.sort_unstable();
+    let [min, median, max] =
+        [0.0, 0.5, 1.0].map(|share| output::time(output::percentile(&times, share)));
+    output::line(format_args!(
+        "{} round trips to {}: min {min}, median {median}, max {max}",
+        arguments.count, arguments.endpoint
+    ))?;
+    // A peer that does not end its side holds nobody up.
+    let _ = tokio::time::timeout(CLOSE_WITHIN, connection.close()).await;
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! `rpyc serve`: the built-in service on any number of endpoints, until a signal ends it.
+
+use std::time::Duration;
+
+use clap::Args;
+use rpyc::{
+    Chain, Channel, Connection, Endpoint, Server, ServerConfig, StreamError,
+    endpoint::parse_duration, protocol::Limits, stream::Address,
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{Failure, builtin, output};
+
+/// Serves a built-in service
+///
+/// It has add(a, b), echo(value), upper(text), sleep(seconds), blob(n) and fail(message). One line for each endpoint says when
+/// it can be used. SIGTERM and SIGINT let the calls that are under way finish; a second one ends at once.
+#[derive(Args, Debug)]
+#[command(after_help = HELP)]
+pub(crate) struct Arguments {
+    /// Where to listen: tcp:// (port 0 for any free one), unix:, or stdio: alone
+    #[arg(long, value_name = "ENDPOINT", required = true, num_args = 1..)]
+    listen: Vec<String>,
+    /// How long calls that are under way may take to finish: 500ms, 5s, 2m
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    drain: Duration,
+    /// Listens where other machines can connect, too: whoever can connect can call, and the network can read along
+    #[arg(long)]
+    insecure: bool,
+}
+
+const HELP: &str = "\
+Examples:
+  rpyc serve --listen tcp://127.0.0.1:18861
+  rpyc serve --listen tcp://[::1]:0 unix:/tmp/rpyc.sock --drain 1m
+  rpyc call 'exec:rpyc serve --listen stdio:' add 1 2
+
+From Python:
+  import rpyc
+  rpyc.connect(\"127.0.0.1\", 18861).root.add(1, 2)";
+
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    if let [only] = &arguments.listen[..]
+        && only == STDIO
+    {
+        return serve_stdio(&mut signals, arguments.drain).await;
+    }
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    for text in &arguments.listen {
+        if text == STDIO {
+            return Err(Failure::Usage(
+                "stdio: cannot be served beside other endpoints".into(),
+            ));
+        }
+        let endpoint: Endpoint = text.parse()?;
+        if !endpoint.is_local() && !arguments.insecure {
+            return Err(Failure::Usage(format!(
+                "refusing to listen on {endpoint}: other machines could connect, whoever connects can call, and nothing is \
+                 encrypted. Give a loopback address or a unix socket, or --insecure if that is what you want"
+            )));
+        }
+        endpoints.push(endpoint);
+    }
+    let server = Server::bind_with(&endpoints, builtin::service(), ServerConfig::default())
+        .await
+        .map_err(cannot_listen)?;
+    for listener in server.listeners() {
+        match listener.local_address() {
+            Address::Tcp(address) => output::line(format_args!("listening on tcp://{address}"))?,
+            other => output::line(format_args!("listening on {other}"))?,
+        }
+    }
+    signals.first().await;
+    tracing::info!(connections = server.connections(), "draining");
+    if !signals.unless_second(server.drain(arguments.drain)).await {
+        eprintln!("rpyc: calls were cut off after {:?}", arguments.drain);
+    }
+    Ok(())
+}
+
+const STDIO: &str = "stdio:";
+
+/// Standard output belongs to the protocol here: nothing else may be printed.
+async fn serve_stdio(signals: &mut Signals, limit: Duration) -> Result<(), Failure> {
+    let stream = Chain::new(Endpoint::stdio()).open().await?;
+    let connection = Connection::serve(Channel::new(stream), builtin::service(), Limits::default());
+    tokio::select! {
+        () = connection.ended() => return Ok(()),
+        () = signals.first() => {}
+    }
+    let drained = tokio::time::timeout(limit, connection.drain());
+    if signals.unless_second(drained).await.is_err() {
+        eprintln!("rpyc: calls were cut off after {limit:?}");
+        connection.abort();
+    }
+    Ok(())
+}
+
+/// The error of binding says that it cannot connect, which a user of `serve` did not ask for.
+fn cannot_listen(error: rpyc::Error) -> Failure {
+    let words = match &error {
+        rpyc::Error::Stream(StreamError::Connect(error)) => {
+            format!("cannot listen on {}: {}", error.endpoint, error.reason)
+        }
+        other => other.to_string(),
+    };
+    match Failure::from(error) {
+        Failure::Usage(_) => Failure::Usage(words),
+        _ => Failure::Unavailable(words),
+    }
+}
+
+/// The two signals that end a server. They are caught from the moment this is made.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let catch = |kind| signal(kind).map_err(|error| Failure::Unavailable(error.to_string()));
+        Ok(Self {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn first(&mut self) {
+        self.next().await;
+    }
+
+    /// The next signal, by its number.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    }
+
+    /// Waits for the work, or ends the process at the next signal, with the status that a shell gives to those whom it killed.
+    async fn unless_second<R>(&mut self, work: impl Future<Output = R>) -> R {
+        tokio::select! {
+            result = work => result,
+            number = self.next() => std::process::exit(128 + number),
+        }
+    }
+}
