@@ -1,4 +1,5 @@
 //! Calls between Rust and Rust, and between Rust and Python, over each kind of stream.
+#![cfg(feature = "rpc")]
 
 #[path = "support/python.rs"]
 mod python;

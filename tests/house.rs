@@ -46,7 +46,13 @@ fn sans_io_modules_name_no_runtime_and_no_clock() {
     for (folder, _, _) in SANS_IO {
         // The bench of two codecs back to back starts its virtual clock at some real instant.
         let files = rust_files(folder);
-        for file in files.iter().filter(|file| !file.ends_with("testing.rs")) {
+        let is_of_tests = |file: &Path| {
+            file.ends_with("testing.rs")
+                || file
+                    .strip_prefix(root().join(folder))
+                    .is_ok_and(|file| file.starts_with("tests"))
+        };
+        for file in files.iter().filter(|file| !is_of_tests(file)) {
             let text = read(file);
             for word in RUNTIME {
                 note_each(

@@ -26,7 +26,8 @@ pub struct Exception {
     class: Str,
     args: Vec<Value>,
     attrs: Vec<(Str, Value)>,
-    traceback: Option<Str>,
+    /// Boxed, since most have none and every result is as large as this.
+    traceback: Option<Box<Str>>,
 }
 
 /// An exception that the peer's code raised.
@@ -159,7 +160,7 @@ impl Exception {
     /// Replaces the traceback, which a Python client prints below the exception. Without one the exception's own line is sent.
     #[must_use]
     pub fn with_traceback(mut self, text: impl Into<Str>) -> Self {
-        self.traceback = Some(text.into());
+        self.traceback = Some(Box::new(text.into()));
         self
     }
 
@@ -203,7 +204,7 @@ impl Exception {
     /// The traceback, if there is one.
     #[must_use]
     pub fn traceback(&self) -> Option<&str> {
-        self.traceback.as_deref()
+        self.traceback.as_deref().map(Str::as_str)
     }
 
     /// Appends the body of an exception message.
@@ -356,7 +357,7 @@ impl RemoteError {
             .collect::<Option<_>>()
             .ok_or("an exception's attributes are not pairs of name and value")?;
         let traceback = match traceback {
-            Value::Str(text) => Some(text),
+            Value::Str(text) => Some(Box::new(text)),
             _ => None,
         };
         Ok(Self(Box::new(Exception {

@@ -2,6 +2,7 @@
 //! they should not. One module for each kind of behaviour.
 //!
 //! Nothing here sleeps in the hope that something will have happened: every wait is for an event, and too long a wait is a failure.
+#![cfg(feature = "rpc")]
 
 #[path = "../support/python.rs"]
 mod python;

@@ -211,7 +211,7 @@ async fn a_result_that_fits_no_frame() {
 }
 
 /// A server of our making that answers GETROOT and then this.
-async fn answered_with(bytes: Vec<u8>) -> (Result<Value, Error>, Connection) {
+async fn answered_with(bytes: Vec<u8>) -> (Result<Value, Error>, Connection, Raw) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let client = connect(listener.local_addr().expect("it is bound").port()).await;
     let mut peer = Raw::accept(&listener).await;
@@ -222,7 +222,7 @@ async fn answered_with(bytes: Vec<u8>) -> (Result<Value, Error>, Connection) {
     soon(peer.next()).await.expect("the call");
     peer.bytes(&bytes).await;
     let result = soon(call).await.expect("no panic");
-    (result, client)
+    (result, client, peer)
 }
 
 #[tokio::test]
@@ -238,7 +238,7 @@ async fn servers_that_answer_nonsense() {
         (framed(0, b"\x02\x11\x51\xff"), "cannot be decoded"),
     ] {
         let start = Instant::now();
-        let (result, client) = answered_with(bytes).await;
+        let (result, client, _peer) = answered_with(bytes).await;
         let text = result
             .as_ref()
             .expect_err("nonsense is no answer")
@@ -262,11 +262,12 @@ async fn servers_that_answer_nonsense() {
         7.into(),
         (4, "x").into(),
     ] {
-        let (result, client) = answered_with(framed(0, &message(2, 1.into(), boxed))).await;
+        let (result, client, _peer) = answered_with(framed(0, &message(2, 1.into(), boxed))).await;
         assert!(matches!(result, Err(Error::BadAnswer(_))), "{result:?}");
         assert!(!client.closed());
     }
-    let (result, _client) = answered_with(framed(0, &message(3, 1.into(), "text".into()))).await;
+    let (result, _client, _peer) =
+        answered_with(framed(0, &message(3, 1.into(), "text".into()))).await;
     assert!(
         matches!(result, Err(Error::BadAnswer(_) | Error::Remote(_))),
         "{result:?}"
