@@ -70,7 +70,12 @@ fn rust_to_rust(name: &str, asking: Asking, floor: f64) -> Row {
 
 /// The rows with Python, where that can be had.
 fn python_rows(options: &Options) -> Vec<Row> {
-    let names = ["python/client", "python/server", "python/async"];
+    let names = [
+        "python/client",
+        "python/server",
+        "python/async",
+        "python/window",
+    ];
     if !names.iter().any(|name| options.wants(name)) {
         return Vec::new();
     }
@@ -84,7 +89,7 @@ fn python_rows(options: &Options) -> Vec<Row> {
     let peer = |name, measure, floor| Peer {
         contender: Contender { name, measure },
         steps: 1,
-        metrics: vec![(Metric::Rate, Some(floor))],
+        metrics: vec![(Metric::Rate, floor)],
     };
     let row = |name: &str, ours, peers| Row {
         name: name.into(),
@@ -104,12 +109,12 @@ fn python_rows(options: &Options) -> Vec<Row> {
                 peer(
                     "Python: root.add(a, b)",
                     measure(|python, time| python.calls(time, Callee::Python, "attribute")),
-                    3.0,
+                    Some(3.0),
                 ),
                 peer(
                     "Python: CALLATTR",
                     measure(|python, time| python.calls(time, Callee::Python, "callattr")),
-                    1.5,
+                    Some(1.5),
                 ),
             ],
         ),
@@ -123,19 +128,31 @@ fn python_rows(options: &Options) -> Vec<Row> {
             vec![peer(
                 "Python: root.add(a, b)",
                 measure(|python, time| python.calls(time, Callee::Python, "attribute")),
-                1.3,
+                Some(1.3),
             )],
         ),
         row(
             "python/async",
             Contender {
-                name: "Rust: async_, 64 at once",
-                measure: measure(|python, time| python.calls(time, Callee::Rust, "in_flight")),
+                name: "Rust: async_, waves of 64",
+                measure: measure(|python, time| python.calls(time, Callee::Rust, "waves")),
             },
             vec![peer(
                 "Python: async_",
-                measure(|python, time| python.calls(time, Callee::Python, "in_flight")),
-                5.0,
+                measure(|python, time| python.calls(time, Callee::Python, "waves")),
+                Some(5.0),
+            )],
+        ),
+        row(
+            "python/window",
+            Contender {
+                name: "Rust: async_, always 64",
+                measure: measure(|python, time| python.calls(time, Callee::Rust, "window")),
+            },
+            vec![peer(
+                "Python: async_",
+                measure(|python, time| python.calls(time, Callee::Python, "window")),
+                None,
             )],
         ),
     ];

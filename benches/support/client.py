@@ -13,9 +13,8 @@ from collections import deque
 import rpyc
 from rpyc.core import consts
 
-WINDOW = 64
-# Calls between two looks at the clock.
-STEP = 64
+# Calls under way at once, and calls between two looks at the clock.
+WINDOW = STEP = 64
 
 
 def attribute(connection):
@@ -41,8 +40,19 @@ def callattr(connection):
     return step, lambda: None
 
 
-def in_flight(connection):
-    """`async_`, with so many calls under way; the oldest is waited for."""
+def waves(connection):
+    """`async_`: so many calls are sent, then their results are taken."""
+    add = rpyc.async_(connection.root.add)
+
+    def step():
+        for result in [add(i, 2) for i in range(WINDOW)]:
+            result.value
+
+    return step, lambda: None
+
+
+def window(connection):
+    """`async_`, with so many calls under way at all times; the oldest is waited for."""
     add = rpyc.async_(connection.root.add)
     waiting = deque(add(i, 2) for i in range(WINDOW))
 
@@ -72,7 +82,7 @@ def measure(connection, how, seconds):
 
 def main():
     connections = [rpyc.connect("127.0.0.1", int(port)) for port in sys.argv[1:]]
-    ways = {how.__name__: how for how in (attribute, callattr, in_flight)}
+    ways = {how.__name__: how for how in (attribute, callattr, waves, window)}
     print("READY", flush=True)
     for line in sys.stdin:
         port, how, seconds = line.split()
