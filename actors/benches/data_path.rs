@@ -5,10 +5,11 @@ mod support;
 use rpyc_actors::{Frames, Layers, codec::PassThrough};
 
 use support::{
+    ends::Place,
     framed::{self, Flushing, Tuning},
     json,
     options::Options,
-    ours::{self, Place, Style},
+    ours::{self, Style},
     rounds::{Contender, Metric, Peer, Row},
     table,
     zmq::Zmq,
@@ -47,7 +48,7 @@ fn main() {
     }
     println!(
         "\nwritten: {}",
-        json::write(&options, &comparisons).display()
+        json::write("data_path.json", &options, &comparisons).display()
     );
 }
 

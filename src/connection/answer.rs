@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Connection, Exported, Link};
+use super::{Exported, Link};
 use crate::{
     brine::{Str, Value},
     object::Object,
     protocol::{Exception, Request},
-    service::{Call, Function, Member, Running},
+    service::{Function, Member, Running},
 };
 
 type LocalItem = super::export::LocalItem;
@@ -64,12 +64,7 @@ fn call(
         .into_iter()
         .map(|(name, item)| (name, link.import(item)))
         .collect();
-    function.run(Call {
-        name: function.name().clone(),
-        args,
-        kwargs,
-        connection: Connection::of(link.hold()),
-    })
+    function.run(args, kwargs, link)
 }
 
 /// An attribute. What is not named by the service does not exist: values have no attributes, either.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpyc_actors::{Channel, Credit, Frames, Runtime, StreamError};
 use tokio::sync::oneshot;
 
@@ -77,6 +77,8 @@ pub(crate) struct Link {
     holders: AtomicUsize,
     close_wanted: AtomicBool,
     drain_wanted: AtomicBool,
+    /// The actor's waker was taken, so it has to come to [`Link::work`] and give a new one.
+    work_wanted: AtomicBool,
 }
 
 struct State {
@@ -124,6 +126,7 @@ impl Link {
             holders: AtomicUsize::new(0),
             close_wanted: AtomicBool::new(false),
             drain_wanted: AtomicBool::new(false),
+            work_wanted: AtomicBool::new(true),
         }
     }
 
@@ -163,7 +166,7 @@ impl Link {
         *posted += 1;
         self.flush_releases(&mut state);
         if let Some(deadline) = deadline {
-            wake_before(state, deadline);
+            self.wake_before(state, deadline);
         }
         Ok(receiver)
     }
@@ -267,7 +270,7 @@ impl Link {
             return;
         }
         state.protocol.release(id, 1);
-        release_soon(state);
+        self.release_soon(state);
     }
 
     /// Answers a request.
@@ -321,10 +324,12 @@ impl Link {
     pub(super) fn give_back(&self, item: &LocalItem) {
         let mut state = self.state.lock();
         state.protocol.release_item(item);
-        release_soon(state);
+        self.release_soon(state);
     }
 
-    /// The calls whose deadline passed; and flushes references that waited long enough. Says when to come again.
+    /// The calls whose deadline passed; and flushes references that waited long enough. Says when to come again: then,
+    /// or when [`take_work_wanted`](Self::take_work_wanted) says so, even if no call waits by then. A timer that goes
+    /// off once in vain costs less than one that is armed and disarmed with each call.
     pub(super) fn work(&self, now: Instant, waker: &Waker) -> (Vec<Waiter>, Option<Instant>) {
         let mut state = self.state.lock();
         if state.release_at.is_some_and(|at| at <= now) {
@@ -364,11 +369,7 @@ impl Link {
             self.post(&mut state);
         }
         self.close_wanted.store(true, Ordering::Release);
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.wake_actor(state);
     }
 
     /// Asks the actor to finish the requests it has, and then to close.
@@ -379,10 +380,39 @@ impl Link {
 
     /// Has the actor look at everything again.
     fn wake(&self) {
-        let waker = self.state.lock().waker.take();
+        self.wake_actor(self.state.lock());
+    }
+
+    /// Sees to it that references are given back even if no request follows.
+    fn release_soon(&self, mut state: MutexGuard<'_, State>) {
+        if state.release_at.is_none() && state.protocol.has_releases() {
+            let at = Instant::now() + RELEASE_AFTER;
+            state.release_at = Some(at);
+            self.wake_before(state, at);
+        }
+    }
+
+    /// Sees to it that the actor looks at the clock no later than `at`.
+    fn wake_before(&self, mut state: MutexGuard<'_, State>, at: Instant) {
+        if state.wakes_at.is_none_or(|wakes_at| at < wakes_at) {
+            state.wakes_at = Some(at);
+            self.wake_actor(state);
+        }
+    }
+
+    /// Lets go of the lock, and makes the actor come to [`work`](Self::work).
+    fn wake_actor(&self, mut state: MutexGuard<'_, State>) {
+        let waker = state.waker.take();
+        drop(state);
+        self.work_wanted.store(true, Ordering::Release);
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// True when the actor has to come to [`work`](Self::work); once for each time.
+    pub(super) fn take_work_wanted(&self) -> bool {
+        self.work_wanted.load(Ordering::Acquire) && self.work_wanted.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn is_drain_wanted(&self) -> bool {
@@ -480,27 +510,6 @@ impl Drop for Hold {
 
 fn unsendable(error: &SendError) -> Exception {
     Exception::type_error(format!("the result cannot be sent: {error}"))
-}
-
-/// Sees to it that references are given back even if no request follows.
-fn release_soon(mut state: parking_lot::MutexGuard<'_, State>) {
-    if state.release_at.is_none() && state.protocol.has_releases() {
-        let at = Instant::now() + RELEASE_AFTER;
-        state.release_at = Some(at);
-        wake_before(state, at);
-    }
-}
-
-/// Sees to it that the actor looks at the clock no later than `at`.
-fn wake_before(mut state: parking_lot::MutexGuard<'_, State>, at: Instant) {
-    if state.wakes_at.is_none_or(|wakes_at| at < wakes_at) {
-        state.wakes_at = Some(at);
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
 }
 
 /// The wait for an answer. Dropped early, it gives back the references of an answer that had just come.

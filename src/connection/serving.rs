@@ -263,6 +263,9 @@ impl Serving {
 
     /// Polls handlers and starts others until nothing moves.
     fn work(&mut self, cx: &mut TaskContext<'_>) {
+        if self.running.is_empty() && self.queue.is_empty() {
+            return;
+        }
         loop {
             let handling = Handling::enter(&self.link);
             let polled = Pin::new(&mut self.running).poll_next(cx);
@@ -283,6 +286,11 @@ impl Serving {
 
     /// Deadlines of our calls, and references to be given back.
     fn keep_time(&mut self, cx: &mut TaskContext<'_>) {
+        // Most polls are about messages: then the timer runs on, and nothing is locked.
+        let is_due = self.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
+        if !self.link.take_work_wanted() && !is_due {
+            return;
+        }
         loop {
             let now = tokio::time::Instant::now().into_std();
             let (expired, next) = self.link.work(now, cx.waker());
@@ -370,10 +378,10 @@ impl Actor for Serving {
             tracing::warn!(%exception, "a connection was refused by the service");
             self.end(StreamError::Closed);
         }
-        let this = ctx.address().downgrade();
+        let this = ctx.address();
         let subscription = Subscribe {
-            frames: Some(this.clone().recipient()),
-            events: Some(this.recipient()),
+            events: Some(this.downgrade().recipient()),
+            frames: Some(this.recipient()),
         };
         if let Err(error) = self.link.channel.subscribe(subscription) {
             self.end(error);

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use crate::{
     brine::{Str, Value},
-    connection::{Connection, Handling},
+    connection::{Connection, Handling, Link},
     object::{FromObject, Object},
     protocol::Exception,
 };
@@ -29,7 +29,15 @@ pub(crate) enum Running {
     Later(Pin<Box<dyn Future<Output = Result<Object, Exception>>>>),
 }
 
-type Run = dyn Fn(Call) -> Running + Send + Sync;
+/// A call before anything is made for it that most functions do not look at.
+struct Arrived<'a> {
+    function: &'a Function,
+    args: Vec<Object>,
+    kwargs: Vec<(Str, Object)>,
+    link: &'a Arc<Link>,
+}
+
+type Run = dyn Fn(Arrived<'_>) -> Running + Send + Sync;
 
 /// Something that the peer can call: a function of a service, or one that is passed as an argument or a result.
 #[derive(Clone)]
@@ -59,10 +67,10 @@ impl Function {
         function: F,
     ) -> Self {
         let parameters = Parameters(parameters.into());
-        Self::raw(name, move |call| {
+        Self::raw(name, move |arrived| {
             Running::Done(
                 parameters
-                    .bind::<F::Arguments>(call)
+                    .bind::<F::Arguments>(arrived)
                     .and_then(|arguments| function.call(arguments)),
             )
         })
@@ -80,8 +88,8 @@ impl Function {
         function: F,
     ) -> Self {
         let parameters = Parameters(parameters.into());
-        Self::raw(name, move |call| {
-            match parameters.bind::<F::Arguments>(call) {
+        Self::raw(name, move |arrived| {
+            match parameters.bind::<F::Arguments>(arrived) {
                 Ok(arguments) => Running::Later(Box::pin(function.call(arguments))),
                 Err(exception) => Running::Done(Err(exception)),
             }
@@ -96,9 +104,9 @@ impl Function {
     {
         let parameters = Parameters([].into());
         let function = Arc::new(function);
-        Self::raw(name, move |call| {
-            let connection = call.connection.clone();
-            match parameters.bind::<F::Arguments>(call) {
+        Self::raw(name, move |arrived| {
+            let connection = Connection::of(arrived.link.hold());
+            match parameters.bind::<F::Arguments>(arrived) {
                 Ok(arguments) => {
                     let function = function.clone();
                     let work = tokio::task::spawn_blocking(move || {
@@ -126,13 +134,21 @@ impl Function {
         F: Future<Output = Result<R, Exception>> + 'static,
         R: Into<Object>,
     {
-        Self::raw(name, move |call| {
-            let work = function(call);
+        Self::raw(name, move |arrived| {
+            let work = function(Call {
+                name: arrived.function.name().clone(),
+                args: arrived.args,
+                kwargs: arrived.kwargs,
+                connection: Connection::of(arrived.link.hold()),
+            });
             Running::Later(Box::pin(async move { work.await.map(Into::into) }))
         })
     }
 
-    fn raw(name: impl Into<Str>, run: impl Fn(Call) -> Running + Send + Sync + 'static) -> Self {
+    fn raw(
+        name: impl Into<Str>,
+        run: impl Fn(Arrived<'_>) -> Running + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(Inner {
             name: name.into(),
             run: Box::new(run),
@@ -144,8 +160,18 @@ impl Function {
         &self.0.name
     }
 
-    pub(crate) fn run(&self, call: Call) -> Running {
-        (self.0.run)(call)
+    pub(crate) fn run(
+        &self,
+        args: Vec<Object>,
+        kwargs: Vec<(Str, Object)>,
+        link: &Arc<Link>,
+    ) -> Running {
+        (self.0.run)(Arrived {
+            function: self,
+            args,
+            kwargs,
+            link,
+        })
     }
 
     pub(crate) fn identity(&self) -> usize {
@@ -158,10 +184,14 @@ struct Parameters(Box<[&'static str]>);
 
 impl Parameters {
     /// Puts the arguments of a call in their places, as Python would.
-    fn bind<A: Arguments>(&self, call: Call) -> Result<A, Exception> {
-        let Call {
-            name, args, kwargs, ..
-        } = call;
+    fn bind<A: Arguments>(&self, arrived: Arrived<'_>) -> Result<A, Exception> {
+        let Arrived {
+            function,
+            args,
+            kwargs,
+            ..
+        } = arrived;
+        let name = function.name();
         if args.len() > A::COUNT {
             let what = format!(
                 "{name}() takes {} positional arguments but {} were given",
@@ -193,7 +223,7 @@ impl Parameters {
             }
         }
         let mut binding = Binding {
-            function: &name,
+            function: name,
             names: &self.0,
             places: places.into_iter(),
             at: 0,

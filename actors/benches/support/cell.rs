@@ -12,7 +12,7 @@ use std::{
 use hdrhistogram::Histogram;
 
 /// How long a cell may take to come to its end once its time is over.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Questions at the start of a latency cell that are not recorded.
 const WARM_UP: u64 = 200;
 

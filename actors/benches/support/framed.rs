@@ -1,9 +1,6 @@
 //! The peer: tokio-util's `Framed` with its `LengthDelimitedCodec`, each end on a thread of its own.
 
-use std::{
-    net::{TcpListener, TcpStream as Socket},
-    time::Duration,
-};
+use std::{net::TcpStream as Socket, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, SinkExt, StreamExt};
@@ -12,6 +9,7 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::{
     cell::{self, Meter, Outcome, Stopwatch},
+    sockets::sockets,
     thread,
 };
 
@@ -39,19 +37,6 @@ impl Tuning {
             }
         }
     }
-}
-
-/// Two connected sockets with TCP_NODELAY.
-fn sockets() -> (Socket, Socket) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    let near = Socket::connect(address).expect("it listens");
-    let (far, _) = listener.accept().expect("it was connected to");
-    for socket in [&near, &far] {
-        socket.set_nodelay(true).expect("TCP knows it");
-        socket.set_nonblocking(true).expect("a socket can");
-    }
-    (near, far)
 }
 
 /// One way: `feed` for each frame, which writes when the boundary is reached, and one flush at the end.

@@ -20,8 +20,8 @@ pub(crate) fn directory() -> PathBuf {
 }
 
 /// Writes all lines, and what they were measured with. Gives the file.
-pub(crate) fn write(options: &Options, comparisons: &[Comparison]) -> PathBuf {
-    let path = directory().join("data_path.json");
+pub(crate) fn write(file: &str, options: &Options, comparisons: &[Comparison]) -> PathBuf {
+    let path = directory().join(file);
     let result = json!({
         "rounds": options.rounds,
         "seconds_per_cell": options.time.as_secs_f64(),

@@ -1,12 +1,14 @@
 //! What the benchmark is made of.
 
 pub(crate) mod cell;
+pub(crate) mod ends;
 pub(crate) mod framed;
 pub(crate) mod json;
 pub(crate) mod noise;
 pub(crate) mod options;
 pub(crate) mod ours;
 pub(crate) mod rounds;
+pub(crate) mod sockets;
 pub(crate) mod table;
 pub(crate) mod thread;
 pub(crate) mod zmq;

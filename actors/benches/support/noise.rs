@@ -8,7 +8,7 @@ struct Ticks {
     all: f64,
     /// In user space of any process, or taken by the host of a virtual machine.
     user: f64,
-    /// In user space of this process and of children that it waited for.
+    /// In user space of this process and of its children, whether they live or were waited for.
     own: f64,
 }
 
@@ -37,15 +37,34 @@ impl Ticks {
         // proc_stat(5): "cpu user nice system idle iowait irq softirq steal …".
         let text = fs::read_to_string("/proc/stat").ok()?;
         let fields = numbers(text.lines().next()?.strip_prefix("cpu")?);
-        // proc_pid_stat(5): behind the name come the state and, as the 14th and the 16th field of all, utime and cutime.
-        let text = fs::read_to_string("/proc/self/stat").ok()?;
-        let own = numbers(text.rsplit_once(") ")?.1.get(1..)?);
         Some(Self {
             all: fields.iter().take(8).sum(),
             user: fields.first()? + fields.get(1)? + fields.get(7)?,
-            own: own.get(10)? + own.get(12)?,
+            own: user_of("self")? + children().filter_map(|child| user_of(&child)).sum::<f64>(),
         })
     }
+}
+
+/// Ticks in user space of a process and of the children that it waited for.
+fn user_of(process: &str) -> Option<f64> {
+    // proc_pid_stat(5): behind the name come the state and, as the 14th and the 16th field of all, utime and cutime.
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let fields = numbers(text.rsplit_once(") ")?.1.get(1..)?);
+    Some(fields.get(10)? + fields.get(12)?)
+}
+
+/// The processes that this one started and that still live.
+fn children() -> impl Iterator<Item = String> {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten();
+    // proc_tid_children(5); a kernel may be built without it.
+    let lists = threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| {
+        list.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    })
 }
 
 fn numbers(text: &str) -> Vec<f64> {

@@ -10,8 +10,8 @@ pub(crate) struct Options {
     filters: Vec<String>,
 }
 
-const USAGE: &str = "usage: data_path [--quick] [--rounds N] [--list] [ROW]...
-A ROW is a name or the start of one up to a slash: `single`, `single/64`.";
+const USAGE: &str = "usage: cargo bench --bench NAME -- [--quick] [--rounds N] [--list] [ROW]...
+A ROW is a name or the start of one up to a slash, as in `--list`.";
 
 impl Options {
     /// Reads the arguments of the process; ends it when they make no sense.

@@ -16,7 +16,7 @@ pub(crate) struct Contender {
 /// The number of a cell that is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metric {
-    /// Frames per second; more is better.
+    /// Frames or calls per second; more is better.
     Rate,
     /// Nanoseconds at this percentile; less is better.
     P50,
@@ -35,7 +35,7 @@ impl Metric {
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Rate => "frames per second",
+            Self::Rate => "per second",
             Self::P50 => "p50 in nanoseconds",
             Self::P99 => "p99 in nanoseconds",
         }

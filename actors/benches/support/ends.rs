@@ -1,0 +1,65 @@
+//! Our two ends: channels over loopback TCP, each on an arbiter of its own.
+
+use std::{
+    future::Future,
+    sync::{OnceLock, mpsc},
+};
+
+use rpyc_actors::{Chain, Channel, Endpoint, Layers, Listener, ListenerConfig, Runtime, TcpConfig};
+
+use super::thread;
+
+/// Where the user of a channel runs.
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    /// As a task on the arbiter of the channel.
+    Arbiter,
+    /// As a task of a runtime on another thread.
+    OtherThread,
+}
+
+impl Place {
+    /// Runs a task there.
+    pub(crate) fn spawn<F>(self, channel: &Channel, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match self {
+            Self::Arbiter => assert!(channel.arbiter().spawn(task), "the arbiter runs"),
+            Self::OtherThread => drop(thread::spawn(move || task)),
+        }
+    }
+}
+
+/// One arbiter for each end.
+pub(crate) fn runtimes() -> &'static [Runtime; 2] {
+    static RUNTIMES: OnceLock<[Runtime; 2]> = OnceLock::new();
+    RUNTIMES.get_or_init(|| {
+        let both = Runtime::start(2).expect("threads can be started");
+        [0, 1].map(|at| {
+            Runtime::with_arbiters([both.arbiters()[at].clone()]).expect("it is one arbiter")
+        })
+    })
+}
+
+/// A connected pair of channels with the same layers.
+pub(crate) fn channels(layers: &Layers) -> (Channel, Channel) {
+    let [near, far] = runtimes();
+    let (sender, accepted) = mpsc::channel();
+    let on_accept = layers.clone();
+    let endpoint = Endpoint::tcp("127.0.0.1", 0, TcpConfig::default());
+    let listening = Listener::bind(
+        &endpoint,
+        ListenerConfig::default().runtime(far.clone()),
+        move |stream| drop(sender.send(on_accept.channel(stream))),
+    );
+    let listener = pollster::block_on(listening).expect("a free port");
+    let port = listener.port().expect("a TCP port");
+    let near = Chain::new(Endpoint::tcp("127.0.0.1", port, TcpConfig::default()))
+        .layers(layers.clone())
+        .runtime(near.clone())
+        .connect_blocking()
+        .expect("it listens");
+    let far = accepted.recv().expect("it was connected to");
+    (near, far)
+}
