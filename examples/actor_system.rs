@@ -165,9 +165,9 @@ async fn run() -> Result<Summary, StreamError> {
         desk: Vec::new(),
     }
     .start();
-    // Subscribers are held weakly: this function keeps the logbook, and the channel it listens to.
+    // The channel holds its subscriber until it ends; this function keeps the channel.
     let subscribe = Subscribe {
-        frames: Some(logbook.downgrade().recipient()),
+        frames: Some(logbook.clone().recipient()),
         events: Some(logbook.downgrade().recipient()),
     };
     door_of(&far)
