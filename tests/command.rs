@@ -309,10 +309,7 @@ fn calls_work_over_every_kind_of_stream() {
         );
         assert_eq!(printed(&["call", endpoint, "sleep", "0.01"]), "0.01");
         let pings = printed(&["ping", endpoint, "--count", "3"]);
-        assert!(
-            pings.starts_with(&format!("3 round trips to {endpoint}: min ")),
-            "{pings}"
-        );
+        assert!(pings.starts_with("3 round trips: min "), "{pings}");
         assert!(
             pings.contains(", median ") && pings.contains(", max "),
             "{pings}"

@@ -8,7 +8,7 @@ use std::{cell::RefCell, collections::VecDeque};
 use bytes::BytesMut;
 
 /// Size of a recycled block.
-pub(super) const BLOCK: usize = 96 << 10;
+pub(super) const BLOCK: usize = 120 << 10;
 /// Blocks that an arbiter keeps.
 const KEPT: usize = 1;
 

@@ -26,7 +26,7 @@ const FIRST_BLOCK: usize = 1 << 10;
 
 /// An outbox with this much in it is worth a run of the actor: a sender in a loop lets it, while the data is in the
 /// processor's cache.
-const FULL: usize = 88 << 10;
+const FULL: usize = 112 << 10;
 /// Credit that is taken ahead for small frames.
 const PREPAID: usize = 16 << 10;
 

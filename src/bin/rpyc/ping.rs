@@ -42,8 +42,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let [min, median, max] =
         [0.0, 0.5, 1.0].map(|share| output::time(output::percentile(&times, share)));
     output::line(format_args!(
-        "{} round trips to {}: min {min}, median {median}, max {max}",
-        arguments.count, arguments.endpoint
+        "{} round trips: min {min}, median {median}, max {max}",
+        arguments.count
     ))?;
     // A peer that does not end its side holds nobody up.
     let _ = tokio::time::timeout(CLOSE_WITHIN, connection.close()).await;
