@@ -378,10 +378,10 @@ impl Actor for Serving {
             tracing::warn!(%exception, "a connection was refused by the service");
             self.end(StreamError::Closed);
         }
-        let this = ctx.address();
+        let this = ctx.address().downgrade();
         let subscription = Subscribe {
-            events: Some(this.downgrade().recipient()),
-            frames: Some(this.recipient()),
+            frames: Some(this.clone().recipient()),
+            events: Some(this.recipient()),
         };
         if let Err(error) = self.link.channel.subscribe(subscription) {
             self.end(error);

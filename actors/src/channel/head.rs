@@ -11,8 +11,7 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Message, Recipient,
-    WeakRecipient,
+    Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Message, WeakRecipient,
 };
 use tokio::{
     sync::oneshot,
@@ -34,16 +33,13 @@ use crate::{
 
 /// Sends all frames to an actor from now on, and facts about the connection, too, if wanted.
 ///
-/// Frames that their subscriber cannot take any more go to the inbox.
+/// Subscribers are held weakly. Frames that a subscriber cannot take any more go to the inbox.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Subscribe {
     /// Takes the frames; each batch's credit returns when the message is dropped.
-    ///
-    /// Held until the channel's end, since upgrading a weak recipient costs three allocations for each batch: an actor
-    /// that keeps the channel open by a handle of its own must stop itself.
-    pub frames: Option<Recipient<Read<Frames>>>,
-    /// Takes the facts; held weakly. One that comes after the peer's end is told of it.
+    pub frames: Option<WeakRecipient<Read<Frames>>>,
+    /// Takes the facts; one that comes after the peer's end is told of it.
     pub events: Option<WeakRecipient<ConnectionEvent>>,
 }
 
@@ -56,7 +52,7 @@ pub struct Close;
 pub struct Head {
     shared: Arc<Shared>,
     below: Box<dyn Below<Frames>>,
-    subscriber: Option<Recipient<Read<Frames>>>,
+    subscriber: Option<WeakRecipient<Read<Frames>>>,
     watchers: Vec<WeakRecipient<ConnectionEvent>>,
     /// We finished our direction, or the peer finished its own.
     finished: bool,
@@ -373,9 +369,16 @@ impl Head {
             self.shared.inbox.push(message);
             return;
         };
-        if let Err(refused) = subscriber.try_send(message) {
+        let refused = match subscriber.upgrade() {
+            Some(subscriber) => subscriber
+                .try_send(message)
+                .err()
+                .map(actix::dev::SendError::into_inner),
+            None => Some(message),
+        };
+        if let Some(message) = refused {
             self.subscriber = None;
-            self.shared.inbox.push(refused.into_inner());
+            self.shared.inbox.push(message);
         }
     }
 }
