@@ -165,9 +165,9 @@ async fn run() -> Result<Summary, StreamError> {
         desk: Vec::new(),
     }
     .start();
-    // The channel holds its subscriber until it ends; this function keeps the channel.
+    // Subscribers are held weakly: this function keeps the logbook, and the channel it listens to.
     let subscribe = Subscribe {
-        frames: Some(logbook.clone().recipient()),
+        frames: Some(logbook.downgrade().recipient()),
         events: Some(logbook.downgrade().recipient()),
     };
     door_of(&far)

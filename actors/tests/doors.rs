@@ -112,7 +112,7 @@ async fn subscriber(
         .address()
         .expect("running")
         .try_send(Subscribe {
-            frames: Some(address.clone().recipient()),
+            frames: Some(address.downgrade().recipient()),
             events: Some(address.downgrade().recipient()),
         })
         .expect("running");
