@@ -308,6 +308,8 @@ impl Link {
         for frame in frames {
             incoming.push((frame.len(), state.protocol.handle_frame(frame)?));
         }
+        // The protocol itself gives back what came with a late or a refused message.
+        self.release_soon(state);
         Ok(())
     }
 
@@ -339,7 +341,7 @@ impl Link {
             Some(at) if at <= now => state.protocol.expire(now),
             _ => Vec::new(),
         };
-        // The protocol itself gives back what came with a late or a refused message.
+        // So many requests are under way that not all were sent.
         if state.release_at.is_none() && state.protocol.has_releases() {
             state.release_at = Some(now + RELEASE_AFTER);
         }
