@@ -16,6 +16,7 @@ pub use export::Exported;
 pub(crate) use link::{Handling, Hold, Link, tag_of};
 
 use crate::{
+    brine::Str,
     error::Error,
     netref::Netref,
     object::{FromObject, Object},
@@ -25,6 +26,9 @@ use crate::{
 
 /// How long a call waits for its answer by default: as RPyC's `sync_request_timeout`.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What [`Connection::ping`] sends.
+const PING: &str = "ping";
 
 /// A handle of a connection.
 ///
@@ -175,15 +179,18 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// As [`call`](Self::call); `BadAnswer` does not occur, but other data than was sent is a `Convert` error.
+    /// As [`call`](Self::call); `Stream` with `PeerMisbehaved` when other data comes back than was sent.
     ///
     /// # Cancellation
     ///
     /// Nothing is lost.
     pub async fn ping(&self) -> Result<Duration, Error> {
         let start = std::time::Instant::now();
-        let answer = self.link.ask(Ask::ping("ping"), self.timeout).await?;
-        String::from_object(answer)?;
+        let answer = self.link.ask(Ask::ping(PING), self.timeout).await?;
+        if Str::from_object(answer)? != *PING {
+            let error = StreamError::peer("the answer to a ping has other data than the ping");
+            return Err(error.at(&self.link.channel.endpoint().into()).into());
+        }
         Ok(start.elapsed())
     }
 

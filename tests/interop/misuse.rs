@@ -297,3 +297,32 @@ async fn blocking_twins_refuse_to_wait_for_themselves() {
     );
     assert_alive(&client).await;
 }
+
+#[tokio::test]
+async fn a_ping_that_comes_back_as_something_else() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let peer = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("the client connects");
+        let mut head = [0; 5];
+        socket.read_exact(&mut head).expect("a request");
+        // A reply to request 0: the value "pong".
+        let payload = b"\x02\x11\x50\x11\x51\x08\x0dpong";
+        let mut frame = vec![0, 0, 0, payload.len() as u8, 0];
+        frame.extend_from_slice(payload);
+        frame.push(b'\n');
+        socket.write_all(&frame).expect("the client reads");
+        // Until the client is gone; it may reset the connection.
+        let _ = socket.read_to_end(&mut Vec::new());
+    });
+    let client = connect(port).await;
+    let error = soon(client.ping()).await.expect_err("other data came back");
+    assert!(
+        matches!(error, Error::Stream(StreamError::PeerMisbehaved { .. })),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains(&port.to_string()), "{error}");
+    soon(client.close()).await;
+    peer.join().expect("no panic");
+}
