@@ -17,15 +17,19 @@ use parking_lot::{Mutex, MutexGuard};
 use rpyc_actors::{Channel, Credit, Frames, Runtime, StreamError};
 use tokio::sync::oneshot;
 
-use super::export::{Exported, LocalItem};
+use super::{
+    export::{Exported, LocalItem},
+    hold::Hold,
+    nested::Nested,
+    outgoing::Outgoing,
+};
 use crate::{
-    brine::BrineError,
     error::Error,
     netref::Netref,
     object::Object,
     protocol::{
-        Ask, CallError, Exception, IdPack, Limits, Pack, PackTuple, Packer, Protocol,
-        ProtocolError, Refusal, SendError, Seq,
+        Ask, CallError, Exception, IdPack, Limits, PackTuple, Protocol, ProtocolError, SendError,
+        Seq,
     },
     service::Service,
 };
@@ -68,13 +72,13 @@ pub(crate) struct Link {
     pub(super) service: Arc<Service>,
     state: Mutex<State>,
     /// Calls made by handlers of this connection that wait for their answer.
-    nested: AtomicUsize,
+    pub(super) nested: AtomicUsize,
     /// The peer's root, once it was asked for.
     pub(super) root: tokio::sync::OnceCell<IdPack>,
     /// True once everything is over.
     pub(super) over: tokio::sync::watch::Sender<bool>,
     /// Handles and references; at none the connection closes.
-    holders: AtomicUsize,
+    pub(super) holders: AtomicUsize,
     close_wanted: AtomicBool,
     drain_wanted: AtomicBool,
     /// The actor's waker was taken, so it has to come to [`Link::work`] and give a new one.
@@ -381,7 +385,7 @@ impl Link {
     }
 
     /// Has the actor look at everything again.
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         self.wake_actor(self.state.lock());
     }
 
@@ -480,36 +484,6 @@ impl Link {
     }
 }
 
-/// What tells the protocol of this connection from that of others.
-pub(crate) fn tag_of(link: &Arc<Link>) -> usize {
-    Arc::as_ptr(link).addr()
-}
-
-/// Keeps a connection open. Dropping the last one closes it.
-pub(crate) struct Hold(Arc<Link>);
-
-impl std::ops::Deref for Hold {
-    type Target = Arc<Link>;
-
-    fn deref(&self) -> &Arc<Link> {
-        &self.0
-    }
-}
-
-impl Clone for Hold {
-    fn clone(&self) -> Self {
-        self.0.hold()
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        if self.0.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.close();
-        }
-    }
-}
-
 fn unsendable(error: &SendError) -> Exception {
     Exception::type_error(format!("the result cannot be sent: {error}"))
 }
@@ -539,110 +513,6 @@ impl Drop for Waiting<'_> {
         self.receiver.close();
         if let Ok(Ok(item)) = self.receiver.try_recv() {
             self.link.give_back(&item);
-        }
-    }
-}
-
-thread_local! {
-    /// The connection whose handler runs on this thread.
-    static HANDLING: std::cell::Cell<Handled> = const {
-        std::cell::Cell::new(Handled { link: std::ptr::null(), by_actor: false })
-    };
-}
-
-#[derive(Clone, Copy)]
-struct Handled {
-    link: *const (),
-    /// The actor polls the handler and looks after the queue itself, once it did.
-    by_actor: bool,
-}
-
-/// Marks the time in which a handler of `link` runs.
-pub(crate) struct Handling(Handled);
-
-impl Handling {
-    /// A handler is polled by the actor.
-    pub(super) fn enter(link: &Arc<Link>) -> Self {
-        Self::set(link, true)
-    }
-
-    /// A handler runs on a thread of its own.
-    pub(crate) fn enter_elsewhere(connection: &super::Connection) -> Self {
-        Self::set(&connection.link, false)
-    }
-
-    fn set(link: &Arc<Link>, by_actor: bool) -> Self {
-        let link = Arc::as_ptr(link).cast();
-        Self(HANDLING.replace(Handled { link, by_actor }))
-    }
-}
-
-impl Drop for Handling {
-    fn drop(&mut self) {
-        HANDLING.set(self.0);
-    }
-}
-
-/// Counts a call made from inside a handler of the same connection, while it waits: later requests may be served
-/// then, or the peer's callbacks would deadlock.
-struct Nested<'a>(Option<&'a Link>);
-
-impl<'a> Nested<'a> {
-    fn enter(link: &'a Link) -> Self {
-        let handled = HANDLING.get();
-        let is_nested = std::ptr::eq(handled.link, std::ptr::from_ref(link).cast());
-        Self(is_nested.then(|| {
-            link.nested.fetch_add(1, Ordering::Relaxed);
-            if !handled.by_actor {
-                link.wake();
-            }
-            link
-        }))
-    }
-}
-
-impl Drop for Nested<'_> {
-    fn drop(&mut self) {
-        if let Some(link) = self.0 {
-            link.nested.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// An object on its way out.
-pub(super) struct Outgoing<'a> {
-    pub(super) link: &'a Arc<Link>,
-    pub(super) object: &'a Object,
-}
-
-impl Pack<Exported> for Outgoing<'_> {
-    fn is_plain(&self) -> bool {
-        matches!(self.object, Object::Value(_))
-    }
-
-    fn put_plain(&self, out: &mut BytesMut) -> Result<(), BrineError> {
-        match self.object {
-            Object::Value(value) => Pack::<Exported>::put_plain(value, out),
-            _ => unreachable!("only a plain object is asked for its value"),
-        }
-    }
-
-    fn put_box(&self, packer: &mut Packer<'_, Exported>) -> Result<(), Refusal> {
-        match self.object {
-            Object::Value(value) => value.put_box(packer),
-            Object::Tuple(items) => {
-                let items: Vec<_> = items
-                    .iter()
-                    .map(|object| Outgoing {
-                        link: self.link,
-                        object,
-                    })
-                    .collect();
-                packer.tuple(&items)
-            }
-            Object::Netref(netref) => netref.put_box(packer),
-            Object::Function(function) => function.put_box(packer),
-            Object::Root => packer.ours(&Exported::Root(self.link.service.clone())),
         }
     }
 }

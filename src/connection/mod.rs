@@ -5,7 +5,10 @@
 
 mod answer;
 mod export;
+mod hold;
 mod link;
+mod nested;
+mod outgoing;
 mod serving;
 
 use std::{sync::Arc, time::Duration};
@@ -13,7 +16,9 @@ use std::{sync::Arc, time::Duration};
 use rpyc_actors::{Channel, StreamError};
 
 pub use export::Exported;
-pub(crate) use link::{Handling, Hold, Link, tag_of};
+pub(crate) use hold::{Hold, tag_of};
+pub(crate) use link::Link;
+pub(crate) use nested::Handling;
 
 use crate::{
     brine::Str,

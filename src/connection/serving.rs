@@ -27,7 +27,8 @@ use tokio::time::Sleep;
 use super::{
     Connection, Hold, Link,
     answer::answer,
-    link::{Failure, Handling, Incoming},
+    link::{Failure, Incoming},
+    nested::Handling,
 };
 use crate::{
     connection::Exported,

@@ -5,10 +5,13 @@
 //! Channel::recv  ◀─ inbox  ◀─ Head ◀─ layers ◀─ Framing ◀─ layers ◀─ ByteStream
 //! ```
 
+mod blocking;
 mod blocks;
+mod error;
 mod head;
 mod inbox;
 mod outbox;
+mod post;
 mod receiver;
 mod stats;
 
@@ -21,9 +24,10 @@ use std::{
 };
 
 use actix::{Actor, Addr, WeakAddr};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
+pub use error::{TryRecvError, TrySendError};
 pub use head::{Close, Head, Subscribe};
 pub use receiver::Receiver;
 pub use stats::ChannelStats;
@@ -35,14 +39,14 @@ use self::{
 };
 use crate::{
     chain::Layers,
-    credit::{Credit, Gate},
+    credit::Gate,
     error::{ConnectionLostError, LossReason, StreamError, WriteError},
     layer::Below,
     limits::Limits,
     message::Flush,
-    runtime::{self, Runtime},
+    runtime::Runtime,
     stream::{Address, StreamHandle, StreamInfo},
-    unit::{COPY_LIMIT, FRAME_OVERHEAD, Frames, FramesBuilder},
+    unit::{FRAME_OVERHEAD, Frames, FramesBuilder},
 };
 
 /// Bytes that [`Channel::send_all`] gathers before it takes the lock.
@@ -107,31 +111,6 @@ impl Drop for Guard {
         // An actor that is gone needs no telling.
         let _ = self.0.outbox.control(Control::HandlesGone);
     }
-}
-
-/// Why [`Channel::try_send`] did not send.
-#[derive(Debug, thiserror::Error)]
-pub enum TrySendError<T> {
-    /// There is no credit left; the frame comes back.
-    #[error("the channel has no credit left")]
-    Full(T),
-    /// The frame will never be sent; it comes back with the reason.
-    #[error("the channel does not send any more")]
-    Closed(#[source] WriteError<T>),
-}
-
-/// Why [`Channel::try_recv`] gave no frame.
-#[derive(Debug, thiserror::Error)]
-pub enum TryRecvError {
-    /// There is none at the moment.
-    #[error("no frame is there yet")]
-    Empty,
-    /// The peer ended its direction, and all frames were taken.
-    #[error("the peer ended its direction")]
-    Ended,
-    /// No frame will come any more.
-    #[error(transparent)]
-    Failed(#[from] StreamError),
 }
 
 /// A channel of frames in both directions.
@@ -558,146 +537,9 @@ impl Channel {
         self.shared.head.get()?.upgrade()
     }
 
-    /// Takes credit, waiting in line: for a [`Write`](crate::message::Write) to [`address`](Self::address), or
-    /// for [`post`](Self::post).
-    ///
-    /// # Errors
-    ///
-    /// When the channel is closed or lost.
-    ///
-    /// # Cancellation
-    ///
-    /// As [`Gate::acquire`].
-    pub async fn reserve(&self, bytes: usize) -> Result<Credit, StreamError> {
-        self.shared.down_gate.acquire(bytes).await
-    }
-
-    /// Takes credit if that needs no waiting.
-    pub fn try_reserve(&self, bytes: usize) -> Option<Credit> {
-        self.shared.down_gate.try_acquire(bytes)
-    }
-
-    /// Credit that nobody was asked for, for what must not wait, such as the answer to a peer that waits for it.
-    pub fn overdraw(&self, bytes: usize) -> Credit {
-        self.shared.down_gate.charge(bytes)
-    }
-
-    /// Sends all of `payload` as one frame, with credit that was reserved before. Never waits, so that it can be called
-    /// under a lock; the credit is re-weighed to what the frame takes.
-    ///
-    /// Returns the frame's number, for [`has_left`](Self::has_left).
-    ///
-    /// # Errors
-    ///
-    /// When the channel is closed or lost, or the frame is above the limit. The payload is then left as it was.
-    pub fn post(&self, payload: &mut BytesMut, mut credit: Credit) -> Result<u64, StreamError> {
-        if self.is_too_large(payload.len()) {
-            return Err(self.too_large(payload.len()));
-        }
-        let gate = &self.shared.down_gate;
-        credit.set((payload.len() + FRAME_OVERHEAD).min(gate.cap()));
-        let owed = credit.into_amount();
-        let pushed = if payload.len() <= COPY_LIMIT {
-            let pushed = self.shared.outbox.push(&mut &payload[..], owed, gate);
-            if pushed != Pushed::Refused {
-                payload.clear();
-            }
-            pushed
-        } else {
-            let mut frame = payload.split().freeze();
-            let pushed = self.shared.outbox.push(&mut frame, owed, gate);
-            if pushed == Pushed::Refused {
-                *payload = frame.into();
-            }
-            pushed
-        };
-        match pushed {
-            Pushed::Done(number) => Ok(number),
-            _ => Err(self.shared.outbox.refusal()),
-        }
-    }
-
-    /// Frames accepted so far, which is the number of the last one.
-    pub fn accepted(&self) -> u64 {
-        self.shared.outbox.appended()
-    }
-
-    /// True when the frame with this number left the outbox: from then on the peer may see it.
-    pub fn has_left(&self, number: u64) -> bool {
-        self.shared.outbox.has_taken(number)
-    }
-
-    /// Has the transport acknowledge at once what came. Only a hint, for whoever waits for a frame of a peer that may hold it back until
-    /// the one before is acknowledged, as Nagle's algorithm does.
-    pub fn expect_more(&self) {
-        // A channel that is gone has nothing to acknowledge.
-        let _ = self.shared.outbox.control(Control::ExpectMore);
-    }
-
-    /// Sends all frames and facts to actors from now on, beginning with the frames that wait in the inbox.
-    ///
-    /// # Errors
-    ///
-    /// When the channel is closed or lost.
-    pub fn subscribe(&self, subscription: Subscribe) -> Result<(), StreamError> {
-        self.shared
-            .outbox
-            .control(Control::Subscribe(subscription))
-            .map_err(|(_, error)| error)
-    }
-
     /// Counts so far, and what is under way now.
     pub fn stats(&self) -> ChannelStats {
         self.shared.stats.snapshot(&self.shared.down_gate)
-    }
-
-    /// [`send`](Self::send) for plain threads.
-    ///
-    /// # Errors
-    ///
-    /// As `send`; `ApiMisuse` on an arbiter, which would wait for itself.
-    pub fn send_blocking(&self, frame: impl Into<Bytes>) -> Result<(), WriteError<Bytes>> {
-        let item = frame.into();
-        match runtime::block_on(self.send(item.clone())) {
-            Ok(result) => result,
-            Err(reason) => Err(WriteError::new(item, reason)),
-        }
-    }
-
-    /// [`recv`](Self::recv) for plain threads.
-    ///
-    /// # Errors
-    ///
-    /// As `recv`; `ApiMisuse` on an arbiter, which would wait for itself.
-    pub fn recv_blocking(&self) -> Result<Option<Bytes>, StreamError> {
-        runtime::block_on(self.recv())?
-    }
-
-    /// [`poll`](Self::poll) for plain threads.
-    ///
-    /// # Errors
-    ///
-    /// `ApiMisuse` on an arbiter, which would wait for itself.
-    pub fn poll_blocking(&self, timeout: Duration) -> Result<bool, StreamError> {
-        runtime::block_on(self.poll(timeout))
-    }
-
-    /// [`flush`](Self::flush) for plain threads.
-    ///
-    /// # Errors
-    ///
-    /// As `flush`; `ApiMisuse` on an arbiter, which would wait for itself.
-    pub fn flush_blocking(&self) -> Result<(), StreamError> {
-        runtime::block_on(self.flush())?
-    }
-
-    /// [`close`](Self::close) for plain threads.
-    ///
-    /// # Errors
-    ///
-    /// As `close`; `ApiMisuse` on an arbiter, which would wait for itself.
-    pub fn close_blocking(&self) -> Result<(), StreamError> {
-        runtime::block_on(self.close())?
     }
 }
 

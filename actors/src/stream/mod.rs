@@ -7,11 +7,13 @@
 
 pub mod custom;
 pub mod handle;
+mod handlers;
 pub mod pipe;
 pub mod process;
 mod ring;
 pub mod stdio;
 pub mod tcp;
+mod transport;
 pub mod unix;
 
 use std::{
@@ -24,100 +26,24 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Message};
+use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Message};
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::oneshot,
-    time::Sleep,
-};
+use tokio::{sync::oneshot, time::Sleep};
 
 pub use handle::StreamHandle;
+pub use transport::{Address, StreamInfo, Transport};
 
 use crate::{
     credit::{BATCH_COST, Credit, Gate},
     error::{ConnectionLostError, LossReason, StreamError},
     event::{log_started, log_stopped},
     layer::Above,
-    limits::Limits,
-    message::{Abort, Attach, Detach, ExpectMore, Finish, Flush, Read, Write},
+    message::{Flush, Read},
     unit::Chunk,
 };
 
 /// Pieces that one vectored write takes.
 const WRITE_PIECES: usize = 64;
-
-/// Something that carries bytes both ways.
-///
-/// What a transport has besides reading and writing, with defaults for those that have nothing.
-pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
-    /// More of a unit is under way; acknowledge at once what came.
-    fn expect_more(&mut self) {}
-
-    /// Arranges that dropping the transport resets the connection.
-    fn abort(&mut self) {}
-
-    /// Called after the peer's end: the reason, if the end was not an orderly one.
-    fn poll_end(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<LossReason>> {
-        let _ = cx;
-        Poll::Ready(None)
-    }
-}
-
-/// Where a stream leads, and what bounds it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct StreamInfo {
-    /// The endpoint in the form in which it was given.
-    pub endpoint: Arc<str>,
-    /// The address of this end, where the transport has one.
-    pub local: Option<Address>,
-    /// The address of the peer, where the transport has one.
-    pub peer: Option<Address>,
-    /// What bounds the stream and the channel above it.
-    pub limits: Limits,
-}
-
-impl StreamInfo {
-    /// A stream to `endpoint` with default limits and no addresses.
-    pub fn new(endpoint: impl Into<Arc<str>>) -> Self {
-        Self {
-            endpoint: endpoint.into(),
-            local: None,
-            peer: None,
-            limits: Limits::default(),
-        }
-    }
-
-    /// Sets the limits.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-}
-
-/// An address of one end of a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Address {
-    /// An IP address and a port.
-    Tcp(std::net::SocketAddr),
-    /// The path of a unix socket; empty for an unnamed one.
-    Unix(std::path::PathBuf),
-    /// A child process.
-    Process(u32),
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Process(id) => write!(f, "process {id}"),
-        }
-    }
-}
 
 /// Asks a stream that is not attached to a layer for exactly `count` bytes.
 #[derive(Debug, Message)]
@@ -570,139 +496,5 @@ impl<T: Transport> ActorFuture<ByteStream<T>> for Io {
         // Handles that are left see a closed mailbox from here on.
         ctx.stop();
         Poll::Ready(())
-    }
-}
-
-impl<T: Transport> Handler<Write<Chunk>> for ByteStream<T> {
-    type Result = ();
-
-    fn handle(&mut self, Write { unit, credit }: Write<Chunk>, _: &mut Context<Self>) {
-        if self.write_error.is_none() {
-            self.accepted += unit.len() as u64;
-            self.owed.push_back((unit.len(), credit));
-            self.queue.extend(unit);
-        }
-    }
-}
-
-impl<T: Transport> Handler<Finish> for ByteStream<T> {
-    type Result = ();
-
-    fn handle(&mut self, _: Finish, _: &mut Context<Self>) {
-        if self.finishing == Finishing::No {
-            self.finishing = Finishing::Wanted;
-        }
-    }
-}
-
-impl<T: Transport> Handler<Flush> for ByteStream<T> {
-    type Result = ();
-
-    fn handle(&mut self, flush: Flush, _: &mut Context<Self>) {
-        match &self.write_error {
-            Some(error) => flush.answer(Err(error.clone())),
-            None => self.flushes.push_back((self.accepted, flush)),
-        }
-    }
-}
-
-impl<T: Transport> Handler<Abort> for ByteStream<T> {
-    type Result = ();
-
-    fn handle(&mut self, _: Abort, _: &mut Context<Self>) {
-        self.io.abort();
-        self.aborted = true;
-        let error = self.lost(LossReason::Aborted);
-        self.at_end = true;
-        self.read_error.get_or_insert(error.clone());
-        if self.write_error.is_none() {
-            self.fail_writing(error);
-        }
-    }
-}
-
-impl<T: Transport> Handler<ExpectMore> for ByteStream<T> {
-    type Result = ();
-
-    fn handle(&mut self, _: ExpectMore, _: &mut Context<Self>) {
-        self.io.expect_more();
-    }
-}
-
-impl<T: Transport> Handler<Attach<Chunk>> for ByteStream<T> {
-    type Result = ();
-
-    fn handle(&mut self, Attach(above): Attach<Chunk>, _: &mut Context<Self>) {
-        let before = std::mem::replace(&mut self.consumer, Consumer::Attached(above));
-        if let Consumer::OnDemand { surplus, requests } = before {
-            for request in requests {
-                let _ = request.answer.send(Err(StreamError::misuse(
-                    "the stream became part of a channel while it was read",
-                )));
-            }
-            if !surplus.is_empty() {
-                self.deliver(surplus.freeze(), 0);
-            }
-        }
-        // What ended before is told to whoever came now.
-        self.end_told = false;
-    }
-}
-
-impl<T: Transport> Handler<ReadExact> for ByteStream<T> {
-    type Result = ();
-
-    fn handle(&mut self, request: ReadExact, _: &mut Context<Self>) {
-        match &mut self.consumer {
-            Consumer::OnDemand { requests, .. } => {
-                requests.push_back(request);
-                self.serve_requests();
-            }
-            Consumer::Attached(_) => {
-                let _ = request.answer.send(Err(StreamError::misuse(
-                    "the stream is part of a channel: read from that",
-                )));
-            }
-            Consumer::Discarding => {
-                let _ = request.answer.send(Err(StreamError::Closed));
-            }
-        }
-    }
-}
-
-impl<T: Transport> Handler<Unread> for ByteStream<T> {
-    type Result = ();
-
-    fn handle(&mut self, Unread(bytes): Unread, _: &mut Context<Self>) {
-        if let Consumer::OnDemand { surplus, .. } = &mut self.consumer {
-            put_back(surplus, &bytes);
-            self.serve_requests();
-        }
-    }
-}
-
-impl<T: Transport> Handler<CloseStream> for ByteStream<T> {
-    type Result = ();
-
-    fn handle(&mut self, message: CloseStream, _: &mut Context<Self>) {
-        self.down_gate.close(StreamError::Closed);
-        self.closing.push(message);
-    }
-}
-
-impl<T: Transport> Handler<Keep> for ByteStream<T> {
-    type Result = ();
-
-    fn handle(&mut self, message: Keep, _: &mut Context<Self>) {
-        self.kept = Some(message.0);
-    }
-}
-
-impl<T: Transport> Handler<Detach> for ByteStream<T> {
-    type Result = ();
-
-    fn handle(&mut self, _: Detach, _: &mut Context<Self>) {
-        // The end begins when the last address is dropped, which the neighbour does next.
-        self.consumer = Consumer::Discarding;
     }
 }

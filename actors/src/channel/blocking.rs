@@ -1,0 +1,62 @@
+//! The twins of a channel's methods for plain threads.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Channel;
+use crate::{
+    error::{StreamError, WriteError},
+    runtime,
+};
+
+impl Channel {
+    /// [`send`](Self::send) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// As `send`; `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn send_blocking(&self, frame: impl Into<Bytes>) -> Result<(), WriteError<Bytes>> {
+        let item = frame.into();
+        match runtime::block_on(self.send(item.clone())) {
+            Ok(result) => result,
+            Err(reason) => Err(WriteError::new(item, reason)),
+        }
+    }
+
+    /// [`recv`](Self::recv) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// As `recv`; `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn recv_blocking(&self) -> Result<Option<Bytes>, StreamError> {
+        runtime::block_on(self.recv())?
+    }
+
+    /// [`poll`](Self::poll) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn poll_blocking(&self, timeout: Duration) -> Result<bool, StreamError> {
+        runtime::block_on(self.poll(timeout))
+    }
+
+    /// [`flush`](Self::flush) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// As `flush`; `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn flush_blocking(&self) -> Result<(), StreamError> {
+        runtime::block_on(self.flush())?
+    }
+
+    /// [`close`](Self::close) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// As `close`; `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn close_blocking(&self) -> Result<(), StreamError> {
+        runtime::block_on(self.close())?
+    }
+}

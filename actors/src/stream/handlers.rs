@@ -1,0 +1,146 @@
+//! What a stream does with each message. The work itself is the I/O future's.
+
+use actix::{Context, Handler};
+
+use super::{
+    ByteStream, CloseStream, Consumer, Finishing, Keep, ReadExact, Transport, Unread, put_back,
+};
+use crate::{
+    error::{LossReason, StreamError},
+    message::{Abort, Attach, Detach, ExpectMore, Finish, Flush, Write},
+    unit::Chunk,
+};
+
+impl<T: Transport> Handler<Write<Chunk>> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, Write { unit, credit }: Write<Chunk>, _: &mut Context<Self>) {
+        if self.write_error.is_none() {
+            self.accepted += unit.len() as u64;
+            self.owed.push_back((unit.len(), credit));
+            self.queue.extend(unit);
+        }
+    }
+}
+
+impl<T: Transport> Handler<Finish> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, _: Finish, _: &mut Context<Self>) {
+        if self.finishing == Finishing::No {
+            self.finishing = Finishing::Wanted;
+        }
+    }
+}
+
+impl<T: Transport> Handler<Flush> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, flush: Flush, _: &mut Context<Self>) {
+        match &self.write_error {
+            Some(error) => flush.answer(Err(error.clone())),
+            None => self.flushes.push_back((self.accepted, flush)),
+        }
+    }
+}
+
+impl<T: Transport> Handler<Abort> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, _: Abort, _: &mut Context<Self>) {
+        self.io.abort();
+        self.aborted = true;
+        let error = self.lost(LossReason::Aborted);
+        self.at_end = true;
+        self.read_error.get_or_insert(error.clone());
+        if self.write_error.is_none() {
+            self.fail_writing(error);
+        }
+    }
+}
+
+impl<T: Transport> Handler<ExpectMore> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, _: ExpectMore, _: &mut Context<Self>) {
+        self.io.expect_more();
+    }
+}
+
+impl<T: Transport> Handler<Attach<Chunk>> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, Attach(above): Attach<Chunk>, _: &mut Context<Self>) {
+        let before = std::mem::replace(&mut self.consumer, Consumer::Attached(above));
+        if let Consumer::OnDemand { surplus, requests } = before {
+            for request in requests {
+                let _ = request.answer.send(Err(StreamError::misuse(
+                    "the stream became part of a channel while it was read",
+                )));
+            }
+            if !surplus.is_empty() {
+                self.deliver(surplus.freeze(), 0);
+            }
+        }
+        // What ended before is told to whoever came now.
+        self.end_told = false;
+    }
+}
+
+impl<T: Transport> Handler<ReadExact> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, request: ReadExact, _: &mut Context<Self>) {
+        match &mut self.consumer {
+            Consumer::OnDemand { requests, .. } => {
+                requests.push_back(request);
+                self.serve_requests();
+            }
+            Consumer::Attached(_) => {
+                let _ = request.answer.send(Err(StreamError::misuse(
+                    "the stream is part of a channel: read from that",
+                )));
+            }
+            Consumer::Discarding => {
+                let _ = request.answer.send(Err(StreamError::Closed));
+            }
+        }
+    }
+}
+
+impl<T: Transport> Handler<Unread> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, Unread(bytes): Unread, _: &mut Context<Self>) {
+        if let Consumer::OnDemand { surplus, .. } = &mut self.consumer {
+            put_back(surplus, &bytes);
+            self.serve_requests();
+        }
+    }
+}
+
+impl<T: Transport> Handler<CloseStream> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, message: CloseStream, _: &mut Context<Self>) {
+        self.down_gate.close(StreamError::Closed);
+        self.closing.push(message);
+    }
+}
+
+impl<T: Transport> Handler<Keep> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, message: Keep, _: &mut Context<Self>) {
+        self.kept = Some(message.0);
+    }
+}
+
+impl<T: Transport> Handler<Detach> for ByteStream<T> {
+    type Result = ();
+
+    fn handle(&mut self, _: Detach, _: &mut Context<Self>) {
+        // The end begins when the last address is dropped, which the neighbour does next.
+        self.consumer = Consumer::Discarding;
+    }
+}

@@ -1,0 +1,82 @@
+//! What a stream is made of: a [`Transport`], and what is known about it.
+
+use std::{
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{error::LossReason, limits::Limits};
+
+/// Something that carries bytes both ways.
+///
+/// What a transport has besides reading and writing, with defaults for those that have nothing.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// More of a unit is under way; acknowledge at once what came.
+    fn expect_more(&mut self) {}
+
+    /// Arranges that dropping the transport resets the connection.
+    fn abort(&mut self) {}
+
+    /// Called after the peer's end: the reason, if the end was not an orderly one.
+    fn poll_end(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<LossReason>> {
+        let _ = cx;
+        Poll::Ready(None)
+    }
+}
+
+/// Where a stream leads, and what bounds it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StreamInfo {
+    /// The endpoint in the form in which it was given.
+    pub endpoint: Arc<str>,
+    /// The address of this end, where the transport has one.
+    pub local: Option<Address>,
+    /// The address of the peer, where the transport has one.
+    pub peer: Option<Address>,
+    /// What bounds the stream and the channel above it.
+    pub limits: Limits,
+}
+
+impl StreamInfo {
+    /// A stream to `endpoint` with default limits and no addresses.
+    pub fn new(endpoint: impl Into<Arc<str>>) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            local: None,
+            peer: None,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
+/// An address of one end of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Address {
+    /// An IP address and a port.
+    Tcp(std::net::SocketAddr),
+    /// The path of a unix socket; empty for an unnamed one.
+    Unix(std::path::PathBuf),
+    /// A child process.
+    Process(u32),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Process(id) => write!(f, "process {id}"),
+        }
+    }
+}
