@@ -385,10 +385,10 @@ impl FramesBuilder {
         (self.block.capacity() - self.block.len()).saturating_sub(FLUSHER.len())
     }
 
-    /// Goes on in another block, and gives back what is left of the old one.
-    pub(crate) fn set_block(&mut self, block: BytesMut) -> BytesMut {
+    /// Goes on in another block.
+    pub(crate) fn set_block(&mut self, block: BytesMut) {
         self.close_run();
-        std::mem::replace(&mut self.block, block)
+        self.block = block;
     }
 
     /// Gives the batch away and starts a new one in the rest of the block.

@@ -6,7 +6,6 @@
 //! ```
 
 mod blocking;
-mod blocks;
 mod error;
 mod head;
 mod inbox;

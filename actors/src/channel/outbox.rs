@@ -5,13 +5,9 @@
 
 use std::task::{Context, Waker};
 
-use super::{
-    blocks::{self, BLOCK},
-    head::Subscribe,
-};
+use super::head::Subscribe;
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, MutexGuard};
-use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -24,6 +20,9 @@ use crate::{
 /// Size of the first block of an outbox; blocks double while a batch grows.
 const FIRST_BLOCK: usize = 1 << 10;
 
+/// Size of the largest block. A batch is several of them, since a block stays as a whole until the last of its bytes has
+/// left: what is not filled of the last one, and not written of the first one, is memory that no credit counts.
+const BLOCK: usize = 32 << 10;
 /// An outbox with this much in it is worth a run of the actor: a sender in a loop lets it, while the data is in the
 /// processor's cache.
 const FULL: usize = 112 << 10;
@@ -51,9 +50,6 @@ pub(super) struct Outbox {
 struct State {
     builder: FramesBuilder,
     block_size: usize,
-    /// A recycled block for a busy channel, and blocks to be recycled.
-    fresh: Option<BytesMut>,
-    spent: SmallVec<[BytesMut; 1]>,
     /// Credit taken for what is in the builder.
     owed: usize,
     /// Credit taken ahead, so that not every small frame goes to the gate.
@@ -241,12 +237,7 @@ impl Outbox {
         state.wants_attention = state.refused.is_some();
         let unused = std::mem::take(&mut state.prepaid);
         let taken = state.take();
-        let spent = std::mem::take(&mut state.spent);
-        if state.block_size == BLOCK && state.fresh.is_none() {
-            state.fresh = Some(blocks::take());
-        }
         drop(state);
-        spent.into_iter().for_each(blocks::put);
         gate.give_back(unused);
         taken
     }
@@ -340,14 +331,8 @@ impl State {
         };
         gate.overdraw(abandoned);
         self.owed += abandoned;
-        let block = match self.fresh.take() {
-            Some(block) if room < block.capacity() => block,
-            _ => BytesMut::with_capacity(self.block_size.max(room + 1)),
-        };
-        let spent = self.builder.set_block(block);
-        if self.block_size == BLOCK {
-            self.spent.push(spent);
-        }
+        let block = BytesMut::with_capacity(self.block_size.max(room + 1));
+        self.builder.set_block(block);
     }
 
     fn take(&mut self) -> Taken {
@@ -355,7 +340,6 @@ impl State {
         // Sized for the next batch if that is like this one; a channel that falls idle holds next to nothing.
         if frames.wire_len() <= FIRST_BLOCK {
             self.block_size = 0;
-            self.fresh = None;
         }
         Taken {
             frames,

@@ -17,7 +17,7 @@ impl<T: Transport> Handler<Write<Chunk>> for ByteStream<T> {
     fn handle(&mut self, Write { unit, credit }: Write<Chunk>, _: &mut Context<Self>) {
         if self.write_error.is_none() {
             self.accepted += unit.len() as u64;
-            self.owed.push_back((unit.len(), credit));
+            self.owe(unit.len(), credit);
             self.queue.extend(unit);
         }
     }

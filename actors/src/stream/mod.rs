@@ -42,6 +42,10 @@ use crate::{
     unit::Chunk,
 };
 
+/// The part of a stream's credit that stands for what is not counted: a sixteenth.
+const UNCOUNTED_SHARE: usize = 16;
+/// Bytes of small chunks whose credit is noted together.
+const SHARED_ENTRY: usize = 16 << 10;
 /// Pieces that one vectored write takes.
 const WRITE_PIECES: usize = 64;
 
@@ -137,7 +141,8 @@ impl<T: Transport> ByteStream<T> {
     ///
     /// Outside of an actix arbiter.
     pub fn start(io: T, info: StreamInfo) -> StreamHandle {
-        let down_gate = Gate::new(info.limits.credit);
+        // The rest is for memory that is not counted piece by piece: the ends of blocks, and the queue itself.
+        let down_gate = Gate::new(info.limits.credit - info.limits.credit / UNCOUNTED_SHARE);
         let up_gate = Gate::new(info.limits.credit);
         let stream = Self {
             io,
@@ -223,6 +228,17 @@ impl<T: Transport> ByteStream<T> {
         Pin::new(&mut self.io).poll_write_vectored(cx, &slices[..count])
     }
 
+    /// Notes the credit of `bytes` at the end of the queue. Small chunks share an entry: thousands of them may wait.
+    fn owe(&mut self, bytes: usize, credit: Credit) {
+        match self.owed.back_mut() {
+            Some((before, owed)) if *before + bytes <= SHARED_ENTRY => {
+                *before += bytes;
+                owed.merge(credit);
+            }
+            _ => self.owed.push_back((bytes, credit)),
+        }
+    }
+
     /// Drops what the kernel took, and gives its credit back.
     fn advance(&mut self, count: usize) {
         self.written += count as u64;
@@ -250,6 +266,8 @@ impl<T: Transport> ByteStream<T> {
             left -= *bytes;
             self.owed.pop_front();
         }
+        give_back_room(&mut self.queue);
+        give_back_room(&mut self.owed);
     }
 
     fn fail_writing(&mut self, error: StreamError) {
@@ -432,6 +450,14 @@ impl<T: Transport> ByteStream<T> {
         for CloseStream(answer) in self.closing.drain(..) {
             let _ = answer.send(result.clone());
         }
+    }
+}
+
+/// Shrinks a queue that was much longer once: many small pieces may have waited, and room for them is memory that no
+/// credit counts.
+fn give_back_room<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > 256 && queue.len() < queue.capacity() / 8 {
+        queue.shrink_to(queue.capacity() / 4);
     }
 }
 
