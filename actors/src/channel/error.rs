@@ -2,7 +2,7 @@
 
 use crate::error::{StreamError, WriteError};
 
-/// Why [`Channel::try_send`] did not send.
+/// Why [`Channel::try_send`](super::Channel::try_send) did not send.
 #[derive(Debug, thiserror::Error)]
 pub enum TrySendError<T> {
     /// There is no credit left; the frame comes back.
@@ -13,7 +13,7 @@ pub enum TrySendError<T> {
     Closed(#[source] WriteError<T>),
 }
 
-/// Why [`Channel::try_recv`] gave no frame.
+/// Why [`Channel::try_recv`](super::Channel::try_recv) gave no frame.
 #[derive(Debug, thiserror::Error)]
 pub enum TryRecvError {
     /// There is none at the moment.

@@ -22,7 +22,7 @@ impl Channel {
     ///
     /// # Cancellation
     ///
-    /// As [`Gate::acquire`].
+    /// As [`Gate::acquire`](crate::credit::Gate::acquire).
     pub async fn reserve(&self, bytes: usize) -> Result<Credit, StreamError> {
         self.shared.down_gate.acquire(bytes).await
     }
