@@ -372,12 +372,6 @@ impl FramesBuilder {
         self.frames.bytes + open_run
     }
 
-    /// Bytes of the open run, which were copied a moment ago.
-    #[inline]
-    pub(crate) fn copied(&self) -> usize {
-        self.block.len()
-    }
-
     /// Room left in the block before it must grow.
     #[inline]
     pub(crate) fn room(&self) -> usize {

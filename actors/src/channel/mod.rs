@@ -18,7 +18,6 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, OnceLock},
-    task::Poll,
     time::Duration,
 };
 
@@ -214,12 +213,7 @@ impl Channel {
         pushed: Pushed,
     ) -> Result<(), StreamError> {
         let mut pushed = pushed;
-        if pushed == Pushed::Full {
-            // Before anything is sent, so that a send that is dropped here sent nothing.
-            let_others_run().await;
-            pushed = self.send_now(item, bytes);
-        }
-        if matches!(pushed, Pushed::NoCredit | Pushed::Full) {
+        if pushed == Pushed::NoCredit {
             let credit = self.shared.down_gate.acquire(bytes).await?;
             pushed = self
                 .shared
@@ -350,18 +344,13 @@ impl Channel {
             let reason = self.too_large(item.len());
             return Err(TrySendError::Closed(WriteError::new(item, reason)));
         }
-        let mut pushed = self.send_now(&mut item, bytes);
-        if pushed == Pushed::Full {
-            // That is only advice for those who can wait, and given once.
-            pushed = self.send_now(&mut item, bytes);
-        }
-        match pushed {
+        match self.send_now(&mut item, bytes) {
             Pushed::Done(_) => Ok(()),
             Pushed::Refused => {
                 let reason = self.shared.outbox.refusal();
                 Err(TrySendError::Closed(WriteError::new(item, reason)))
             }
-            Pushed::Full | Pushed::NoCredit => Err(match self.shared.down_gate.closed() {
+            Pushed::NoCredit => Err(match self.shared.down_gate.closed() {
                 Some(reason) => TrySendError::Closed(WriteError::new(item, reason)),
                 None => TrySendError::Full(item),
             }),
@@ -540,17 +529,4 @@ impl Channel {
     pub fn stats(&self) -> ChannelStats {
         self.shared.stats.snapshot(&self.shared.down_gate)
     }
-}
-
-/// Gives the other tasks of this thread a turn.
-async fn let_others_run() {
-    let mut has_run = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut has_run, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

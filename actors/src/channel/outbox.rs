@@ -23,9 +23,6 @@ const FIRST_BLOCK: usize = 1 << 10;
 /// Size of the largest block. A batch is several of them, since a block stays as a whole until the last of its bytes has
 /// left: what is not filled of the last one, and not written of the first one, is memory that no credit counts.
 const BLOCK: usize = 32 << 10;
-/// An outbox with this much in it is worth a run of the actor: a sender in a loop lets it, while the data is in the
-/// processor's cache.
-const FULL: usize = 112 << 10;
 /// Credit that is taken ahead for small frames.
 const PREPAID: usize = 16 << 10;
 
@@ -58,8 +55,6 @@ struct State {
     waker: Option<Waker>,
     /// The actor was woken and did not come yet.
     notified: bool,
-    /// The next append has to look: frames are refused, or the actor should run first.
-    wants_attention: bool,
     /// Why frames are refused: a finish or a close stands in line, a write failed, or the actor is gone.
     refused: Option<StreamError>,
     /// Why requests are refused, too: the actor is gone.
@@ -142,8 +137,6 @@ impl Append for Frames {
 pub(super) enum Pushed {
     /// It is in the outbox, as the frame of this number.
     Done(u64),
-    /// There is credit, but also so much in the outbox that the actor should have a turn first.
-    Full,
     /// There is no credit.
     NoCredit,
     /// It will never be sent; [`Outbox::refusal`] says why.
@@ -155,8 +148,8 @@ impl Outbox {
     #[inline]
     pub(super) fn try_push<A: Append>(&self, item: &mut A, bytes: usize, gate: &Gate) -> Pushed {
         let mut state = self.state.lock();
-        if state.wants_attention {
-            return state.attend();
+        if state.refused.is_some() {
+            return Pushed::Refused;
         }
         let weight = bytes.min(gate.cap());
         if state.prepaid >= weight {
@@ -203,7 +196,6 @@ impl Outbox {
         if matches!(control, Control::Finish | Control::Close(_)) {
             // A frame whose credit was taken before must not come behind the end.
             state.refused.get_or_insert(StreamError::Closed);
-            state.wants_attention = true;
         }
         state.controls.push(control);
         wake_actor(state);
@@ -214,7 +206,6 @@ impl Outbox {
     pub(super) fn refuse(&self, error: StreamError) {
         let mut state = self.state.lock();
         state.refused.get_or_insert(error);
-        state.wants_attention = true;
     }
 
     /// Refuses frames and requests from now on; the first reason stays.
@@ -222,7 +213,6 @@ impl Outbox {
         let mut state = self.state.lock();
         state.refused.get_or_insert_with(|| error.clone());
         state.closed.get_or_insert(error);
-        state.wants_attention = true;
     }
 
     /// Takes all there is, and sees to it that the next append wakes the task.
@@ -234,7 +224,6 @@ impl Outbox {
             none => *none = Some(cx.waker().clone()),
         }
         state.taken = state.appended;
-        state.wants_attention = state.refused.is_some();
         let unused = std::mem::take(&mut state.prepaid);
         let taken = state.take();
         drop(state);
@@ -270,9 +259,6 @@ fn append<A: Append>(mut state: MutexGuard<'_, State>, item: &mut A, gate: &Gate
     state.appended += item.count() as u64;
     let number = state.appended;
     item.append(&mut state.builder);
-    if state.builder.copied() >= FULL {
-        state.wants_attention = true;
-    }
     wake_actor(state);
     Pushed::Done(number)
 }
@@ -291,16 +277,6 @@ fn wake_actor(mut state: MutexGuard<'_, State>) {
 }
 
 impl State {
-    #[cold]
-    fn attend(&mut self) -> Pushed {
-        if self.refused.is_some() {
-            return Pushed::Refused;
-        }
-        // Said once for each batch.
-        self.wants_attention = false;
-        Pushed::Full
-    }
-
     /// Takes credit for `weight` bytes, and some ahead for the frames to come.
     fn prepay(&mut self, weight: usize, gate: &Gate) -> bool {
         let missing = weight - self.prepaid;
