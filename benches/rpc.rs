@@ -7,12 +7,12 @@ use std::{rc::Rc, time::Duration};
 use support::{
     calls::Asking,
     cell::Outcome,
-    json,
     options::Options,
     ours,
     python::{Callee, Python},
+    report,
     rounds::{Contender, Metric, Peer, Row},
-    table, tarpc,
+    tarpc,
 };
 
 /// Calls under way at once.
@@ -22,21 +22,7 @@ fn main() {
     let options = Options::read();
     let rows = rows().into_iter().filter(|row| options.wants(&row.name));
     let rows: Vec<Row> = rows.chain(python_rows(&options)).collect();
-    if options.list {
-        rows.iter().for_each(|row| println!("{}", row.name));
-        return;
-    }
-    table::head();
-    let mut comparisons = Vec::new();
-    for row in rows {
-        let lines = row.run(options.rounds, options.time);
-        lines.iter().for_each(table::line);
-        comparisons.extend(lines);
-    }
-    println!(
-        "\nwritten: {}",
-        json::write("rpc.json", &options, &comparisons).display()
-    );
+    report::run(rows, &options, "rpc.json");
 }
 
 fn rows() -> Vec<Row> {

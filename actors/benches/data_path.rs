@@ -7,11 +7,10 @@ use rpyc_actors::{Frames, Layers, codec::PassThrough};
 use support::{
     ends::Place,
     framed::{self, Flushing, Tuning},
-    json,
     options::Options,
     ours::{self, Style},
+    report,
     rounds::{Contender, Metric, Peer, Row},
-    table,
     zmq::Zmq,
 };
 
@@ -35,21 +34,7 @@ fn main() {
     let options = Options::read();
     let rows = rows().into_iter().filter(|row| options.wants(&row.name));
     let rows: Vec<Row> = rows.chain(zmq_rows(&options)).collect();
-    if options.list {
-        rows.iter().for_each(|row| println!("{}", row.name));
-        return;
-    }
-    table::head();
-    let mut comparisons = Vec::new();
-    for row in rows {
-        let lines = row.run(options.rounds, options.time);
-        lines.iter().for_each(table::line);
-        comparisons.extend(lines);
-    }
-    println!(
-        "\nwritten: {}",
-        json::write("data_path.json", &options, &comparisons).display()
-    );
+    report::run(rows, &options, "data_path.json");
 }
 
 fn rows() -> Vec<Row> {

@@ -12,6 +12,8 @@ pub(crate) mod json;
 pub(crate) mod noise;
 #[path = "../../actors/benches/support/options.rs"]
 pub(crate) mod options;
+#[path = "../../actors/benches/support/report.rs"]
+pub(crate) mod report;
 #[path = "../../actors/benches/support/rounds.rs"]
 pub(crate) mod rounds;
 #[path = "../../actors/benches/support/sockets.rs"]
