@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use crate::{
-    channel::Channel,
+    channel::{Channel, Down},
     codec::{Codec, Framing},
     endpoint::Endpoint,
     error::StreamError,
-    layer::{Below, Layer},
+    layer::{Below, Hosted, Layer},
     runtime::Runtime,
     stream::StreamHandle,
     unit::{Chunk, Frames},
@@ -87,25 +87,26 @@ impl Layers {
     }
 
     /// Starts the layers above a stream, from the socket to the application.
-    fn build(&self, stream: &StreamHandle) -> Box<dyn Below<Frames>> {
+    fn build(&self, stream: &StreamHandle) -> Down {
         let below = self
             .bytes
             .iter()
             .rev()
             .fold(stream.below(), |below, stack| stack(below, stream));
+        let endpoint = &stream.info().endpoint;
+        let up_gate = stream.gates().1;
         let framing = Framing::new(stream.info().limits.max_frame);
-        let framing = Box::new(Layer::start(
-            framing,
-            below,
-            &stream.info().endpoint,
-            stream.gates().1,
-        ));
-        self.frames
-            .iter()
-            .rev()
-            .fold(framing, |below: Box<dyn Below<Frames>>, stack| {
-                stack(below, stream)
-            })
+        let Some((lowest, others)) = self.frames.split_last() else {
+            return Down::Framing(Hosted::new(framing, below, endpoint, up_gate));
+        };
+        let framing = Box::new(Layer::start(framing, below, endpoint, up_gate));
+        let lowest = lowest(framing, stream);
+        Down::Layers(
+            others
+                .iter()
+                .rev()
+                .fold(lowest, |below, stack| stack(below, stream)),
+        )
     }
 }
 

@@ -1,7 +1,10 @@
 //! [`Head`]: the actor at the application's end of a chain.
 //!
-//! It empties the outbox into the chain and fills the inbox, or the subscriber, from it. It knows how a channel
-//! ends: what was accepted is flushed, our direction finished, the peer's end awaited for a while.
+//! It empties the outbox into the chain, and gives what comes up to its [`Front`]. It knows how a channel ends: what
+//! was accepted is flushed, our direction finished, the peer's end awaited for a while.
+//!
+//! The framing of a channel without other layers of frames is done here: an actor of its own would cost every question
+//! and every answer two more messages.
 
 use std::{
     future::Future,
@@ -20,15 +23,17 @@ use tokio::{
 
 use super::{
     Shared,
+    down::Down,
+    front::Front,
     outbox::{Control, Taken},
 };
 use crate::{
     credit::{BATCH_COST, Credit},
-    error::{ConnectionLostError, LossReason, StreamError},
+    error::{LossReason, StreamError},
     event::{ConnectionEvent, log_started, log_stopped},
-    layer::{Below, Gone},
+    layer::{Gone, Upward},
     message::{Abort, End, Finish, Flush, Lost, Read, Tell, Write, WriteFailed},
-    unit::Frames,
+    unit::{Chunk, Frames},
 };
 
 /// Sends all frames to an actor from now on, and facts about the connection, too, if wanted.
@@ -50,18 +55,13 @@ pub struct Close;
 
 /// The actor of one channel.
 pub struct Head {
-    shared: Arc<Shared>,
-    below: Box<dyn Below<Frames>>,
-    subscriber: Option<WeakRecipient<Read<Frames>>>,
-    watchers: Vec<WeakRecipient<ConnectionEvent>>,
-    /// We finished our direction, or the peer finished its own.
+    front: Front,
+    down: Down,
+    /// We finished our direction.
     finished: bool,
-    ended: bool,
     handles_gone: bool,
     closing: Option<Closing>,
     closers: Vec<oneshot::Sender<Result<(), StreamError>>>,
-    /// Why it all ended, once it did.
-    outcome: Option<StreamError>,
 }
 
 /// A close under way.
@@ -72,53 +72,44 @@ struct Closing {
 }
 
 impl Head {
-    pub(super) fn new(shared: Arc<Shared>, below: Box<dyn Below<Frames>>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, down: Down) -> Self {
         Self {
-            shared,
-            below,
-            subscriber: None,
-            watchers: Vec::new(),
+            front: Front::new(shared),
+            down,
             finished: false,
-            ended: false,
             handles_gone: false,
             closing: None,
             closers: Vec::new(),
-            outcome: None,
         }
     }
 
-    fn tell(&mut self, event: &ConnectionEvent) {
-        self.watchers.retain(|watcher| {
-            watcher
-                .upgrade()
-                .is_some_and(|watcher| watcher.try_send(event.clone()).is_ok())
-        });
+    fn shared(&self) -> &Shared {
+        &self.front.shared
     }
 
-    fn lost(&self, reason: LossReason) -> StreamError {
-        ConnectionLostError::new(&self.shared.info.endpoint, reason).into()
+    fn neighbour_gone(&mut self) {
+        let error = self.front.loss(LossReason::ActorGone);
+        self.front.fail(error);
     }
 
     /// Empties the outbox into the chain.
     fn drain(&mut self, cx: &TaskContext<'_>) {
+        let shared = &self.front.shared;
         let Taken {
             frames,
             owed,
             controls,
-        } = self.shared.outbox.take(cx, &self.shared.down_gate);
+        } = shared.outbox.take(cx, &shared.down_gate);
         if !frames.is_empty() {
-            self.shared.stats.sent(&frames);
-            self.shared.down_gate.overdraw(BATCH_COST);
-            let credit = Credit::taken(&self.shared.down_gate, owed + BATCH_COST);
-            if self
-                .below
-                .write(Write {
-                    unit: frames,
-                    credit,
-                })
-                .is_err()
-            {
-                self.fail(self.lost(LossReason::ActorGone));
+            shared.stats.sent(&frames);
+            shared.down_gate.overdraw(BATCH_COST);
+            let credit = Credit::taken(&shared.down_gate, owed + BATCH_COST);
+            let write = Write {
+                unit: frames,
+                credit,
+            };
+            if self.down.write(write).is_err() {
+                self.neighbour_gone();
             }
         }
         for control in controls {
@@ -129,7 +120,7 @@ impl Head {
     fn obey(&mut self, control: Control) {
         match control {
             Control::Flush(flush) => {
-                if let (Err(Gone), Some(error)) = (self.below.flush(flush), &self.outcome) {
+                if let (Err(Gone), Some(error)) = (self.down.flush(flush), &self.front.outcome) {
                     tracing::debug!(%error, "a flush came too late");
                 }
             }
@@ -139,11 +130,12 @@ impl Head {
                 self.close_and_discard();
             }
             Control::Abort => {
-                self.below.abort();
-                self.fail(self.lost(LossReason::Aborted));
+                self.down.abort();
+                let error = self.front.loss(LossReason::Aborted);
+                self.front.fail(error);
             }
-            Control::Subscribe(subscription) => self.subscribe(subscription),
-            Control::ExpectMore => self.below.expect_more(),
+            Control::Subscribe(subscription) => self.front.subscribe(subscription),
+            Control::ExpectMore => self.down.expect_more(),
             Control::HandlesGone => self.handles_gone = true,
         }
     }
@@ -151,10 +143,10 @@ impl Head {
     fn finish(&mut self) {
         if !self.finished {
             self.finished = true;
-            self.shared.outbox.refuse(StreamError::Closed);
-            self.shared.down_gate.close(StreamError::Closed);
-            if self.below.finish().is_err() {
-                self.fail(self.lost(LossReason::ActorGone));
+            self.shared().outbox.refuse(StreamError::Closed);
+            self.shared().down_gate.close(StreamError::Closed);
+            if self.down.finish().is_err() {
+                self.neighbour_gone();
             }
         }
     }
@@ -162,17 +154,17 @@ impl Head {
     fn close_and_discard(&mut self) {
         self.close();
         // What comes from now on is read, so that nothing under way is destroyed, and dropped.
-        self.shared.inbox.discard(Err(StreamError::Closed));
+        self.shared().inbox.discard(Err(StreamError::Closed));
     }
 
     fn close(&mut self) {
-        if self.closing.is_some() || self.outcome.is_some() {
+        if self.closing.is_some() || self.front.outcome.is_some() {
             return;
         }
         let (flush, flushed) = Flush::new();
         // Without a neighbour the receiver fails at once, and tells so.
-        let _ = self.below.flush(flush);
-        let deadline = Instant::now() + self.shared.info.limits.close_timeout;
+        let _ = self.down.flush(flush);
+        let deadline = Instant::now() + self.shared().info.limits.close_timeout;
         self.closing = Some(Closing {
             flushed,
             flush_result: None,
@@ -183,17 +175,15 @@ impl Head {
 
     /// Works towards the end of a close. Ready when it is over.
     fn poll_close(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let ended = self.ended;
+        let ended = self.front.ended;
         let Some(closing) = &mut self.closing else {
             return Poll::Pending;
         };
         if closing.flush_result.is_none()
             && let Poll::Ready(result) = Pin::new(&mut closing.flushed).poll(cx)
         {
-            let gone = || {
-                ConnectionLostError::new(&self.shared.info.endpoint, LossReason::ActorGone).into()
-            };
-            closing.flush_result = Some(result.unwrap_or_else(|_| Err(gone())));
+            let gone = || Err(self.front.loss(LossReason::ActorGone));
+            closing.flush_result = Some(result.unwrap_or_else(|_| gone()));
         }
         let patience_is_over = closing.deadline.as_mut().poll(cx).is_ready();
         let result = match (&closing.flush_result, patience_is_over) {
@@ -202,52 +192,21 @@ impl Head {
             (Some(result), _) => result.clone(),
             (None, true) => Err(StreamError::TimedOut {
                 what: "closing the channel",
-                after: self.shared.info.limits.close_timeout,
+                after: self.shared().info.limits.close_timeout,
             }),
         };
         if patience_is_over && !ended {
-            self.below.abort();
+            self.down.abort();
         }
-        for closer in self.closers.drain(..) {
-            let _ = closer.send(result.clone());
-        }
-        let event = ConnectionEvent::Closed {
-            endpoint: self.shared.info.endpoint.clone(),
-        };
-        self.tell(&event);
-        self.outcome.get_or_insert(StreamError::Closed);
+        self.answer_closers(&result);
+        self.front.closed();
         Poll::Ready(())
     }
 
-    /// Ends everything with an error.
-    fn fail(&mut self, error: StreamError) {
-        if self.outcome.is_some() {
-            return;
-        }
-        self.outcome = Some(error.clone());
-        self.shared.outbox.close(error.clone());
-        self.shared.down_gate.close(error.clone());
-        self.shared.inbox.end(Err(error.clone()));
-        let flushed = self
-            .closing
-            .as_ref()
-            .is_some_and(|closing| matches!(closing.flush_result, Some(Ok(()))));
-        let result = if flushed { Ok(()) } else { Err(error.clone()) };
+    fn answer_closers(&mut self, result: &Result<(), StreamError>) {
         for closer in self.closers.drain(..) {
             let _ = closer.send(result.clone());
         }
-        let event = self.event_of_loss(error);
-        self.tell(&event);
-    }
-
-    fn event_of_loss(&self, error: StreamError) -> ConnectionEvent {
-        ConnectionEvent::Lost(match error {
-            StreamError::ConnectionLost(error) => error,
-            other => {
-                let reason = LossReason::Failed(Arc::new(other));
-                ConnectionLostError::new(&self.shared.info.endpoint, reason)
-            }
-        })
     }
 }
 
@@ -257,10 +216,9 @@ impl Actor for Head {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
         ctx.set_mailbox_capacity(0);
-        log_started::<Self>(&self.shared.info.endpoint);
-        let this = ctx.address();
-        if self.below.attach(Box::new(this)).is_err() {
-            self.fail(self.lost(LossReason::ActorGone));
+        log_started::<Self>(&self.shared().info.endpoint);
+        if self.down.attach(&ctx.address()).is_err() {
+            self.neighbour_gone();
         }
         ctx.spawn(Work);
     }
@@ -268,15 +226,21 @@ impl Actor for Head {
 
 impl Drop for Head {
     fn drop(&mut self) {
-        log_stopped::<Self>(&self.shared.info.endpoint);
+        log_stopped::<Self>(&self.shared().info.endpoint);
         // Without an outcome this actor panicked or its arbiter stopped.
-        self.fail(self.lost(LossReason::ActorGone));
-        let error = self.outcome.clone().unwrap_or(StreamError::Closed);
+        self.neighbour_gone();
+        let error = self.front.outcome.clone().unwrap_or(StreamError::Closed);
+        let flushed = self
+            .closing
+            .as_ref()
+            .is_some_and(|closing| matches!(closing.flush_result, Some(Ok(()))));
+        let result = if flushed { Ok(()) } else { Err(error.clone()) };
+        self.answer_closers(&result);
         // Whoever subscribed too late still learns how it ended.
-        for subscription in self.shared.abandon(&error) {
-            self.subscribe(subscription);
+        for subscription in self.shared().abandon(&error) {
+            self.front.subscribe(subscription);
         }
-        self.below.detach();
+        self.down.detach();
     }
 }
 
@@ -293,14 +257,15 @@ impl ActorFuture<Head> for Work {
         cx: &mut TaskContext<'_>,
     ) -> Poll<()> {
         head.drain(cx);
-        if head.outcome.is_none() && head.closing.is_none() {
+        if head.front.outcome.is_none() && head.closing.is_none() {
             if head.handles_gone {
                 head.close_and_discard();
-            } else if head.finished && head.ended {
+            } else if head.finished && head.front.ended {
                 head.close();
             }
         }
-        if head.outcome.is_none() && head.poll_close(cx).is_pending() {
+        head.down.drain(cx, &mut head.front);
+        if head.front.outcome.is_none() && head.poll_close(cx).is_pending() {
             return Poll::Pending;
         }
         // Everybody was told; the chain below comes apart when this actor is gone.
@@ -313,12 +278,12 @@ impl Handler<Write<Frames>> for Head {
     type Result = ();
 
     fn handle(&mut self, message: Write<Frames>, _: &mut Context<Self>) {
-        if self.finished || self.outcome.is_some() {
+        if self.finished || self.front.outcome.is_some() {
             return;
         }
-        self.shared.stats.sent(&message.unit);
-        if self.below.write(message).is_err() {
-            self.fail(self.lost(LossReason::ActorGone));
+        self.shared().stats.sent(&message.unit);
+        if self.down.write(message).is_err() {
+            self.neighbour_gone();
         }
     }
 }
@@ -327,58 +292,17 @@ impl Handler<Read<Frames>> for Head {
     type Result = ();
 
     fn handle(&mut self, message: Read<Frames>, _: &mut Context<Self>) {
-        self.shared.stats.received(&message.unit);
-        self.deliver(message);
+        // There is always somebody: at least the inbox.
+        let _ = self.front.read(message);
     }
 }
 
-impl Head {
-    fn subscribe(&mut self, Subscribe { frames, events }: Subscribe) {
-        if let Some(frames) = frames {
-            self.subscriber = Some(frames);
-            while self.subscriber.is_some()
-                && let Some(Ok(Some(waiting))) = self.shared.inbox.try_next_batch()
-            {
-                self.deliver(waiting);
-            }
-        }
-        if let Some(events) = events {
-            // What the newcomer missed, behind the frames that came before; one that is gone misses nothing.
-            if let Some(missed) = self.last_event()
-                && let Some(watcher) = events.upgrade()
-            {
-                let _ = watcher.try_send(missed);
-            }
-            self.watchers.push(events);
-        }
-    }
+impl Handler<Read<Chunk>> for Head {
+    type Result = ();
 
-    /// What a watcher that comes now would wait for in vain.
-    fn last_event(&self) -> Option<ConnectionEvent> {
-        let endpoint = self.shared.info.endpoint.clone();
-        match &self.outcome {
-            Some(StreamError::Closed) => Some(ConnectionEvent::Closed { endpoint }),
-            Some(error) => Some(self.event_of_loss(error.clone())),
-            None => self.ended.then_some(ConnectionEvent::Ended { endpoint }),
-        }
-    }
-
-    /// Gives a batch to the subscriber, or to the inbox.
-    fn deliver(&mut self, message: Read<Frames>) {
-        let Some(subscriber) = &self.subscriber else {
-            self.shared.inbox.push(message);
-            return;
-        };
-        let refused = match subscriber.upgrade() {
-            Some(subscriber) => subscriber
-                .try_send(message)
-                .err()
-                .map(actix::dev::SendError::into_inner),
-            None => Some(message),
-        };
-        if let Some(message) = refused {
-            self.subscriber = None;
-            self.shared.inbox.push(message);
+    fn handle(&mut self, message: Read<Chunk>, _: &mut Context<Self>) {
+        if let Down::Framing(framing) = &mut self.down {
+            framing.read(message);
         }
     }
 }
@@ -387,12 +311,10 @@ impl Handler<End> for Head {
     type Result = ();
 
     fn handle(&mut self, _: End, _: &mut Context<Self>) {
-        self.ended = true;
-        self.shared.inbox.end(Ok(()));
-        let event = ConnectionEvent::Ended {
-            endpoint: self.shared.info.endpoint.clone(),
-        };
-        self.tell(&event);
+        match &mut self.down {
+            Down::Framing(framing) => framing.end(),
+            Down::Layers(_) => self.front.end(),
+        }
     }
 }
 
@@ -400,7 +322,10 @@ impl Handler<Lost> for Head {
     type Result = ();
 
     fn handle(&mut self, message: Lost, _: &mut Context<Self>) {
-        self.fail(message.0);
+        match &mut self.down {
+            Down::Framing(framing) => framing.lost(message.0),
+            Down::Layers(_) => self.front.lost(message.0),
+        }
     }
 }
 
@@ -409,7 +334,7 @@ impl Handler<WriteFailed> for Head {
 
     fn handle(&mut self, message: WriteFailed, _: &mut Context<Self>) {
         // Requests still pass, or nobody could end what is left of the channel.
-        self.shared.outbox.refuse(message.0);
+        self.shared().outbox.refuse(message.0);
     }
 }
 
@@ -417,7 +342,7 @@ impl Handler<Tell> for Head {
     type Result = ();
 
     fn handle(&mut self, message: Tell, _: &mut Context<Self>) {
-        self.tell(&message.0);
+        self.front.tell(&message.0);
     }
 }
 
@@ -425,7 +350,7 @@ impl Handler<Subscribe> for Head {
     type Result = ();
 
     fn handle(&mut self, message: Subscribe, _: &mut Context<Self>) {
-        self.subscribe(message);
+        self.front.subscribe(message);
     }
 }
 
@@ -435,7 +360,7 @@ impl Handler<Flush> for Head {
     fn handle(&mut self, message: Flush, _: &mut Context<Self>) {
         // In line behind what handles have sent.
         if let Err((Control::Flush(flush), error)) =
-            self.shared.outbox.control(Control::Flush(message))
+            self.shared().outbox.control(Control::Flush(message))
         {
             flush.answer(Err(error));
         }
@@ -447,7 +372,7 @@ impl Handler<Finish> for Head {
 
     fn handle(&mut self, _: Finish, _: &mut Context<Self>) {
         // What is lost already is finished.
-        let _ = self.shared.outbox.control(Control::Finish);
+        let _ = self.shared().outbox.control(Control::Finish);
     }
 }
 
@@ -457,7 +382,7 @@ impl Handler<Close> for Head {
     fn handle(&mut self, _: Close, _: &mut Context<Self>) {
         // What is lost already is closed; nobody waits for the answer.
         let _ = self
-            .shared
+            .shared()
             .outbox
             .control(Control::Close(oneshot::channel().0));
     }

@@ -6,7 +6,9 @@
 //! ```
 
 mod blocking;
+mod down;
 mod error;
+mod front;
 mod head;
 mod inbox;
 mod outbox;
@@ -25,6 +27,7 @@ use actix::{Actor, Addr, WeakAddr};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+pub(crate) use down::Down;
 pub use error::{TryRecvError, TrySendError};
 pub use head::{Close, Head, Subscribe};
 pub use receiver::Receiver;
@@ -39,7 +42,6 @@ use crate::{
     chain::Layers,
     credit::Gate,
     error::{ConnectionLostError, LossReason, StreamError, WriteError},
-    layer::Below,
     limits::Limits,
     message::Flush,
     runtime::Runtime,
@@ -146,7 +148,7 @@ impl Channel {
     /// Spawns the actors of a channel on the arbiter of its stream. `build` stacks the layers there.
     pub(crate) fn spawn(
         stream: StreamHandle,
-        build: impl FnOnce(&StreamHandle) -> Box<dyn Below<Frames>> + Send + 'static,
+        build: impl FnOnce(&StreamHandle) -> Down + Send + 'static,
     ) -> Self {
         let shared = Arc::new(Shared {
             outbox: Outbox::default(),

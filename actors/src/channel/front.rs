@@ -1,0 +1,158 @@
+//! [`Front`]: the application's side of a channel's actor.
+//!
+//! It knows who takes the frames, who watches the connection, and how it all ended.
+
+use std::sync::Arc;
+
+use actix::WeakRecipient;
+
+use super::{Shared, Subscribe};
+use crate::{
+    error::{ConnectionLostError, LossReason, StreamError},
+    event::ConnectionEvent,
+    layer::{Gone, Upward},
+    message::Read,
+    unit::Frames,
+};
+
+pub(super) struct Front {
+    pub(super) shared: Arc<Shared>,
+    subscriber: Option<WeakRecipient<Read<Frames>>>,
+    watchers: Vec<WeakRecipient<ConnectionEvent>>,
+    /// The peer finished its direction.
+    pub(super) ended: bool,
+    /// Why it all ended, once it did.
+    pub(super) outcome: Option<StreamError>,
+}
+
+impl Front {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            subscriber: None,
+            watchers: Vec::new(),
+            ended: false,
+            outcome: None,
+        }
+    }
+
+    pub(super) fn loss(&self, reason: LossReason) -> StreamError {
+        ConnectionLostError::new(&self.shared.info.endpoint, reason).into()
+    }
+
+    /// Gives a batch to the subscriber, or to the inbox.
+    pub(super) fn deliver(&mut self, message: Read<Frames>) {
+        let Some(subscriber) = &self.subscriber else {
+            self.shared.inbox.push(message);
+            return;
+        };
+        let refused = match subscriber.upgrade() {
+            Some(subscriber) => subscriber
+                .try_send(message)
+                .err()
+                .map(actix::dev::SendError::into_inner),
+            None => Some(message),
+        };
+        if let Some(message) = refused {
+            self.subscriber = None;
+            self.shared.inbox.push(message);
+        }
+    }
+
+    pub(super) fn subscribe(&mut self, Subscribe { frames, events }: Subscribe) {
+        if let Some(frames) = frames {
+            self.subscriber = Some(frames);
+            while self.subscriber.is_some()
+                && let Some(Ok(Some(waiting))) = self.shared.inbox.try_next_batch()
+            {
+                self.deliver(waiting);
+            }
+        }
+        if let Some(events) = events {
+            // What the newcomer missed, behind the frames that came before; one that is gone misses nothing.
+            if let Some(missed) = self.last_event()
+                && let Some(watcher) = events.upgrade()
+            {
+                let _ = watcher.try_send(missed);
+            }
+            self.watchers.push(events);
+        }
+    }
+
+    /// What a watcher that comes now would wait for in vain.
+    fn last_event(&self) -> Option<ConnectionEvent> {
+        let endpoint = self.shared.info.endpoint.clone();
+        match &self.outcome {
+            Some(StreamError::Closed) => Some(ConnectionEvent::Closed { endpoint }),
+            Some(error) => Some(self.event_of_loss(error.clone())),
+            None => self.ended.then_some(ConnectionEvent::Ended { endpoint }),
+        }
+    }
+
+    pub(super) fn tell(&mut self, event: &ConnectionEvent) {
+        self.watchers.retain(|watcher| {
+            watcher
+                .upgrade()
+                .is_some_and(|watcher| watcher.try_send(event.clone()).is_ok())
+        });
+    }
+
+    /// The channel closed in good order, or as good as its patience allowed.
+    pub(super) fn closed(&mut self) {
+        let event = ConnectionEvent::Closed {
+            endpoint: self.shared.info.endpoint.clone(),
+        };
+        self.tell(&event);
+        self.outcome.get_or_insert(StreamError::Closed);
+    }
+
+    /// Ends everything with an error. False when it had ended before.
+    pub(super) fn fail(&mut self, error: StreamError) -> bool {
+        if self.outcome.is_some() {
+            return false;
+        }
+        self.outcome = Some(error.clone());
+        self.shared.outbox.close(error.clone());
+        self.shared.down_gate.close(error.clone());
+        self.shared.inbox.end(Err(error.clone()));
+        let event = self.event_of_loss(error);
+        self.tell(&event);
+        true
+    }
+
+    fn event_of_loss(&self, error: StreamError) -> ConnectionEvent {
+        ConnectionEvent::Lost(match error {
+            StreamError::ConnectionLost(error) => error,
+            other => {
+                let reason = LossReason::Failed(Arc::new(other));
+                ConnectionLostError::new(&self.shared.info.endpoint, reason)
+            }
+        })
+    }
+}
+
+/// What comes up through the channel's own codec, or from the layer below.
+impl Upward<Frames> for Front {
+    fn read(&mut self, message: Read<Frames>) -> Result<(), Gone> {
+        self.shared.stats.received(&message.unit);
+        self.deliver(message);
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.shared.inbox.end(Ok(()));
+        let event = ConnectionEvent::Ended {
+            endpoint: self.shared.info.endpoint.clone(),
+        };
+        self.tell(&event);
+    }
+
+    fn lost(&mut self, error: StreamError) {
+        self.fail(error);
+    }
+
+    fn tell(&mut self, event: ConnectionEvent) {
+        Self::tell(self, &event);
+    }
+}

@@ -1,0 +1,196 @@
+//! [`Layer`]: the actor between two neighbours that hosts a codec.
+//!
+//! Lifecycle, order, credit and failure are written here once; a codec adds only its own work. A chain comes apart from
+//! the top: an actor that goes, for whatever reason, detaches the one below, which then goes, too.
+
+mod hosted;
+mod neighbour;
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+};
+
+use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler};
+
+pub(crate) use self::{
+    hosted::{Hosted, Upward},
+    neighbour::{Above, Below, Gone},
+};
+use crate::{
+    codec::Codec,
+    credit::Gate,
+    event::{log_started, log_stopped},
+    message::{
+        Abort, Attach, Detach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed,
+    },
+};
+
+/// The actor that hosts the codec `C`.
+pub struct Layer<C: Codec> {
+    hosted: Hosted<C>,
+    above: Option<Box<dyn Above<C::Above>>>,
+    /// The neighbour above is gone.
+    detached: bool,
+}
+
+impl<C: Codec> Layer<C> {
+    /// Starts the layer on the current arbiter, above `below`.
+    pub(crate) fn start(
+        codec: C,
+        below: Box<dyn Below<C::Below>>,
+        endpoint: &Arc<str>,
+        up_gate: &Arc<Gate>,
+    ) -> Addr<Self> {
+        Actor::start(Self {
+            hosted: Hosted::new(codec, below, endpoint, up_gate),
+            above: None,
+            detached: false,
+        })
+    }
+}
+
+impl<C: Codec> Actor for Layer<C> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
+        ctx.set_mailbox_capacity(0);
+        log_started::<Self>(self.hosted.endpoint());
+        ctx.spawn(Drain);
+    }
+}
+
+impl<C: Codec> Drop for Layer<C> {
+    fn drop(&mut self) {
+        log_stopped::<Self>(self.hosted.endpoint());
+        // Says something only when this actor panicked or its arbiter stopped.
+        self.hosted.drop_above(&mut self.above);
+        self.hosted.detach();
+    }
+}
+
+/// The future that gives out what the codec has, after each batch of messages.
+struct Drain;
+
+impl<C: Codec> ActorFuture<Layer<C>> for Drain {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        layer: &mut Layer<C>,
+        ctx: &mut Context<Layer<C>>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        layer.hosted.drain(cx, &mut layer.above);
+        if layer.detached {
+            ctx.stop();
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl<C: Codec> Handler<Attach<C::Above>> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: Attach<C::Above>, ctx: &mut Context<Self>) {
+        self.above = Some(message.0);
+        // Only now may data come up.
+        self.hosted.attach(Box::new(ctx.address()));
+    }
+}
+
+impl<C: Codec> Handler<Write<C::Above>> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: Write<C::Above>, _: &mut Context<Self>) {
+        self.hosted.write(message);
+    }
+}
+
+impl<C: Codec> Handler<Read<C::Below>> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: Read<C::Below>, _: &mut Context<Self>) {
+        self.hosted.read(message);
+    }
+}
+
+impl<C: Codec> Handler<Finish> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, _: Finish, _: &mut Context<Self>) {
+        self.hosted.finish();
+    }
+}
+
+impl<C: Codec> Handler<End> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, _: End, _: &mut Context<Self>) {
+        self.hosted.end();
+    }
+}
+
+impl<C: Codec> Handler<Flush> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: Flush, _: &mut Context<Self>) {
+        self.hosted.flush(message);
+    }
+}
+
+impl<C: Codec> Handler<Abort> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, _: Abort, _: &mut Context<Self>) {
+        self.hosted.abort();
+    }
+}
+
+impl<C: Codec> Handler<Detach> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, _: Detach, _: &mut Context<Self>) {
+        self.detached = true;
+        self.hosted.abandon();
+    }
+}
+
+impl<C: Codec> Handler<ExpectMore> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, _: ExpectMore, _: &mut Context<Self>) {
+        self.hosted.expect_more();
+    }
+}
+
+impl<C: Codec> Handler<Lost> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: Lost, _: &mut Context<Self>) {
+        self.hosted.lost(message.0);
+    }
+}
+
+impl<C: Codec> Handler<WriteFailed> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: WriteFailed, _: &mut Context<Self>) {
+        if let Some(above) = &self.above {
+            above.write_failed(message.0);
+        }
+    }
+}
+
+impl<C: Codec> Handler<Tell> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: Tell, _: &mut Context<Self>) {
+        if let Some(above) = &self.above {
+            above.tell(message);
+        }
+    }
+}

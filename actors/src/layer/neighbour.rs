@@ -1,0 +1,118 @@
+//! What neighbours in a chain know of each other.
+//!
+//! Addresses are strong in both directions, since upgrading a weak one costs two allocations for each message;
+//! `Detach`, sent from `Drop`, is what breaks the circle.
+
+use actix::{Actor, Addr, Context, Handler};
+
+use crate::{
+    error::StreamError,
+    message::{
+        Abort, Attach, Detach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed,
+    },
+    unit::Unit,
+};
+
+/// A neighbour is gone; whoever notices takes the chain down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+/// The neighbour below, as the actor above sees it.
+///
+/// Every method posts a message; none waits. `Gone` says that the mailbox is closed, and the message was dropped
+/// with its credit.
+pub(crate) trait Below<U: Unit>: Send + Sync {
+    fn write(&self, message: Write<U>) -> Result<(), Gone>;
+    fn finish(&self) -> Result<(), Gone>;
+    fn flush(&self, message: Flush) -> Result<(), Gone>;
+    fn abort(&self);
+    fn expect_more(&self);
+    fn attach(&self, above: Box<dyn Above<U>>) -> Result<(), Gone>;
+    fn detach(&self);
+}
+
+/// The neighbour above, as the actor below sees it.
+pub(crate) trait Above<U: Unit>: Send {
+    fn read(&self, message: Read<U>) -> Result<(), Gone>;
+    fn end(&self);
+    fn lost(&self, error: StreamError);
+    fn write_failed(&self, error: StreamError);
+    fn tell(&self, message: Tell);
+}
+
+impl<U, A> Below<U> for Addr<A>
+where
+    U: Unit,
+    A: Actor<Context = Context<A>>
+        + Handler<Write<U>>
+        + Handler<Finish>
+        + Handler<Flush>
+        + Handler<Abort>
+        + Handler<ExpectMore>
+        + Handler<Attach<U>>
+        + Handler<Detach>,
+{
+    fn write(&self, message: Write<U>) -> Result<(), Gone> {
+        self.try_send(message).map_err(|_| Gone)
+    }
+
+    fn finish(&self) -> Result<(), Gone> {
+        self.try_send(Finish).map_err(|_| Gone)
+    }
+
+    fn flush(&self, message: Flush) -> Result<(), Gone> {
+        self.try_send(message).map_err(|_| Gone)
+    }
+
+    fn abort(&self) {
+        // A neighbour that is gone needs no reset.
+        let _ = self.try_send(Abort);
+    }
+
+    fn expect_more(&self) {
+        // Only a hint.
+        let _ = self.try_send(ExpectMore);
+    }
+
+    fn attach(&self, above: Box<dyn Above<U>>) -> Result<(), Gone> {
+        self.try_send(Attach(above)).map_err(|_| Gone)
+    }
+
+    fn detach(&self) {
+        // A neighbour that is gone needs no telling.
+        let _ = self.try_send(Detach);
+    }
+}
+
+impl<U, A> Above<U> for Addr<A>
+where
+    U: Unit,
+    A: Actor<Context = Context<A>>
+        + Handler<Read<U>>
+        + Handler<End>
+        + Handler<Lost>
+        + Handler<WriteFailed>
+        + Handler<Tell>,
+{
+    fn read(&self, message: Read<U>) -> Result<(), Gone> {
+        self.try_send(message).map_err(|_| Gone)
+    }
+
+    // Whoever is gone above needs no news: it took its own state down, and told its own waiters.
+
+    fn end(&self) {
+        let _ = self.try_send(End);
+    }
+
+    fn lost(&self, error: StreamError) {
+        let _ = self.try_send(Lost(error));
+    }
+
+    fn write_failed(&self, error: StreamError) {
+        let _ = self.try_send(WriteFailed(error));
+    }
+
+    fn tell(&self, message: Tell) {
+        let _ = self.try_send(message);
+    }
+}
