@@ -379,10 +379,10 @@ impl FramesBuilder {
         (self.block.capacity() - self.block.len()).saturating_sub(FLUSHER.len())
     }
 
-    /// Goes on in another block.
-    pub(crate) fn set_block(&mut self, block: BytesMut) {
+    /// Goes on in another block. Gives what is left of the one before.
+    pub(crate) fn set_block(&mut self, block: BytesMut) -> BytesMut {
         self.close_run();
-        self.block = block;
+        std::mem::replace(&mut self.block, block)
     }
 
     /// Gives the batch away and starts a new one in the rest of the block.

@@ -6,6 +6,7 @@
 //! ```
 
 mod blocking;
+mod blocks;
 mod down;
 mod error;
 mod front;

@@ -5,11 +5,11 @@
 
 use std::task::{Context, Waker};
 
-use super::head::Subscribe;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
+use super::{blocks::Blocks, head::Subscribe};
 use crate::{
     credit::Gate,
     error::StreamError,
@@ -17,12 +17,6 @@ use crate::{
     unit::{COPY_LIMIT, FRAME_OVERHEAD, Frames, FramesBuilder},
 };
 
-/// Size of the first block of an outbox; blocks double while a batch grows.
-const FIRST_BLOCK: usize = 1 << 10;
-
-/// Size of the largest block. A batch is several of them, since a block stays as a whole until the last of its bytes has
-/// left: what is not filled of the last one, and not written of the first one, is memory that no credit counts.
-const BLOCK: usize = 32 << 10;
 /// Credit that is taken ahead for small frames.
 const PREPAID: usize = 16 << 10;
 
@@ -46,7 +40,7 @@ pub(super) struct Outbox {
 #[derive(Default)]
 struct State {
     builder: FramesBuilder,
-    block_size: usize,
+    blocks: Blocks,
     /// Credit taken for what is in the builder.
     owed: usize,
     /// Credit taken ahead, so that not every small frame goes to the gate.
@@ -299,7 +293,6 @@ impl State {
     /// Starts a block with at least `room` bytes. The old one's unused tail is memory in use, too.
     #[cold]
     fn new_block(&mut self, room: usize, gate: &Gate) {
-        self.block_size = (self.block_size * 2).clamp(FIRST_BLOCK, BLOCK);
         let abandoned = if self.builder.is_empty() {
             0
         } else {
@@ -307,16 +300,15 @@ impl State {
         };
         gate.overdraw(abandoned);
         self.owed += abandoned;
-        let block = BytesMut::with_capacity(self.block_size.max(room + 1));
-        self.builder.set_block(block);
+        let Self {
+            builder, blocks, ..
+        } = self;
+        blocks.next(room + 1, |block| builder.set_block(block));
     }
 
     fn take(&mut self) -> Taken {
         let frames = self.builder.take();
-        // Sized for the next batch if that is like this one; a channel that falls idle holds next to nothing.
-        if frames.wire_len() <= FIRST_BLOCK {
-            self.block_size = 0;
-        }
+        self.blocks.after_batch(frames.wire_len());
         Taken {
             frames,
             owed: std::mem::take(&mut self.owed),
