@@ -16,6 +16,7 @@ pub mod message;
 pub mod runtime;
 pub mod stream;
 pub mod unit;
+pub mod work;
 
 pub use chain::{Chain, Layers};
 pub use channel::{Channel, Head, Receiver};

@@ -13,9 +13,7 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-use actix::{
-    Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Message, WeakRecipient,
-};
+use actix::{Actor, AsyncContext, Handler, Message, WeakRecipient};
 use tokio::{
     sync::oneshot,
     time::{Instant, Sleep},
@@ -34,6 +32,7 @@ use crate::{
     layer::{Gone, Upward},
     message::{Abort, End, Finish, Flush, Lost, Read, Tell, Write, WriteFailed},
     unit::{Chunk, Frames},
+    work::{Work, WorkContext},
 };
 
 /// Sends all frames to an actor from now on, and facts about the connection, too, if wanted.
@@ -211,16 +210,13 @@ impl Head {
 }
 
 impl Actor for Head {
-    type Context = Context<Self>;
+    type Context = WorkContext<Self>;
 
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
-        ctx.set_mailbox_capacity(0);
+    fn started(&mut self, ctx: &mut WorkContext<Self>) {
         log_started::<Self>(&self.shared().info.endpoint);
         if self.down.attach(&ctx.address()).is_err() {
             self.neighbour_gone();
         }
-        ctx.spawn(Work);
     }
 }
 
@@ -244,32 +240,21 @@ impl Drop for Head {
     }
 }
 
-/// The future that works between messages.
-struct Work;
-
-impl ActorFuture<Head> for Work {
-    type Output = ();
-
-    fn poll(
-        self: Pin<&mut Self>,
-        head: &mut Head,
-        ctx: &mut Context<Head>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<()> {
-        head.drain(cx);
-        if head.front.outcome.is_none() && head.closing.is_none() {
-            if head.handles_gone {
-                head.close_and_discard();
-            } else if head.finished && head.front.ended {
-                head.close();
+impl Work for Head {
+    fn work(&mut self, _: &mut WorkContext<Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.drain(cx);
+        if self.front.outcome.is_none() && self.closing.is_none() {
+            if self.handles_gone {
+                self.close_and_discard();
+            } else if self.finished && self.front.ended {
+                self.close();
             }
         }
-        head.down.drain(cx, &mut head.front);
-        if head.front.outcome.is_none() && head.poll_close(cx).is_pending() {
+        self.down.drain(cx, &mut self.front);
+        if self.front.outcome.is_none() && self.poll_close(cx).is_pending() {
             return Poll::Pending;
         }
         // Everybody was told; the chain below comes apart when this actor is gone.
-        ctx.stop();
         Poll::Ready(())
     }
 }
@@ -277,7 +262,7 @@ impl ActorFuture<Head> for Work {
 impl Handler<Write<Frames>> for Head {
     type Result = ();
 
-    fn handle(&mut self, message: Write<Frames>, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Write<Frames>, _: &mut WorkContext<Self>) {
         if self.finished || self.front.outcome.is_some() {
             return;
         }
@@ -291,7 +276,7 @@ impl Handler<Write<Frames>> for Head {
 impl Handler<Read<Frames>> for Head {
     type Result = ();
 
-    fn handle(&mut self, message: Read<Frames>, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Read<Frames>, _: &mut WorkContext<Self>) {
         // There is always somebody: at least the inbox.
         let _ = self.front.read(message);
     }
@@ -300,7 +285,7 @@ impl Handler<Read<Frames>> for Head {
 impl Handler<Read<Chunk>> for Head {
     type Result = ();
 
-    fn handle(&mut self, message: Read<Chunk>, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Read<Chunk>, _: &mut WorkContext<Self>) {
         if let Down::Framing(framing) = &mut self.down {
             framing.read(message);
         }
@@ -310,7 +295,7 @@ impl Handler<Read<Chunk>> for Head {
 impl Handler<End> for Head {
     type Result = ();
 
-    fn handle(&mut self, _: End, _: &mut Context<Self>) {
+    fn handle(&mut self, _: End, _: &mut WorkContext<Self>) {
         match &mut self.down {
             Down::Framing(framing) => framing.end(),
             Down::Layers(_) => self.front.end(),
@@ -321,7 +306,7 @@ impl Handler<End> for Head {
 impl Handler<Lost> for Head {
     type Result = ();
 
-    fn handle(&mut self, message: Lost, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Lost, _: &mut WorkContext<Self>) {
         match &mut self.down {
             Down::Framing(framing) => framing.lost(message.0),
             Down::Layers(_) => self.front.lost(message.0),
@@ -332,7 +317,7 @@ impl Handler<Lost> for Head {
 impl Handler<WriteFailed> for Head {
     type Result = ();
 
-    fn handle(&mut self, message: WriteFailed, _: &mut Context<Self>) {
+    fn handle(&mut self, message: WriteFailed, _: &mut WorkContext<Self>) {
         // Requests still pass, or nobody could end what is left of the channel.
         self.shared().outbox.refuse(message.0);
     }
@@ -341,7 +326,7 @@ impl Handler<WriteFailed> for Head {
 impl Handler<Tell> for Head {
     type Result = ();
 
-    fn handle(&mut self, message: Tell, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Tell, _: &mut WorkContext<Self>) {
         self.front.tell(&message.0);
     }
 }
@@ -349,7 +334,7 @@ impl Handler<Tell> for Head {
 impl Handler<Subscribe> for Head {
     type Result = ();
 
-    fn handle(&mut self, message: Subscribe, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Subscribe, _: &mut WorkContext<Self>) {
         self.front.subscribe(message);
     }
 }
@@ -357,7 +342,7 @@ impl Handler<Subscribe> for Head {
 impl Handler<Flush> for Head {
     type Result = ();
 
-    fn handle(&mut self, message: Flush, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Flush, _: &mut WorkContext<Self>) {
         // In line behind what handles have sent.
         if let Err((Control::Flush(flush), error)) =
             self.shared().outbox.control(Control::Flush(message))
@@ -370,7 +355,7 @@ impl Handler<Flush> for Head {
 impl Handler<Finish> for Head {
     type Result = ();
 
-    fn handle(&mut self, _: Finish, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Finish, _: &mut WorkContext<Self>) {
         // What is lost already is finished.
         let _ = self.shared().outbox.control(Control::Finish);
     }
@@ -379,7 +364,7 @@ impl Handler<Finish> for Head {
 impl Handler<Close> for Head {
     type Result = ();
 
-    fn handle(&mut self, _: Close, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Close, _: &mut WorkContext<Self>) {
         // What is lost already is closed; nobody waits for the answer.
         let _ = self
             .shared()
@@ -391,7 +376,7 @@ impl Handler<Close> for Head {
 impl Handler<Abort> for Head {
     type Result = ();
 
-    fn handle(&mut self, _: Abort, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Abort, _: &mut WorkContext<Self>) {
         self.obey(Control::Abort);
     }
 }

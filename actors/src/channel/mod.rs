@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Addr, WeakAddr};
+use actix::{Addr, WeakAddr};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -48,6 +48,7 @@ use crate::{
     runtime::Runtime,
     stream::{Address, StreamHandle, StreamInfo},
     unit::{FRAME_OVERHEAD, Frames, FramesBuilder},
+    work::Work,
 };
 
 /// Bytes that [`Channel::send_all`] gathers before it takes the lock.
@@ -164,7 +165,7 @@ impl Channel {
         // An arbiter that has stopped, or stops first, drops this without running it.
         shared.arbiter.spawn_fn(move || {
             let Unstarted(shared) = &unstarted;
-            let address = Head::new(shared.clone(), build(&stream)).start();
+            let address = Head::new(shared.clone(), build(&stream)).start_work();
             let _ = shared.head.set(address.downgrade());
         });
         Self {

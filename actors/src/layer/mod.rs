@@ -7,12 +7,11 @@ mod hosted;
 mod neighbour;
 
 use std::{
-    pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
 };
 
-use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler};
+use actix::{Actor, Addr, AsyncContext, Handler};
 
 pub(crate) use self::{
     hosted::{Hosted, Upward},
@@ -25,6 +24,7 @@ use crate::{
     message::{
         Abort, Attach, Detach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed,
     },
+    work::{Work, WorkContext},
 };
 
 /// The actor that hosts the codec `C`.
@@ -43,22 +43,20 @@ impl<C: Codec> Layer<C> {
         endpoint: &Arc<str>,
         up_gate: &Arc<Gate>,
     ) -> Addr<Self> {
-        Actor::start(Self {
+        Self {
             hosted: Hosted::new(codec, below, endpoint, up_gate),
             above: None,
             detached: false,
-        })
+        }
+        .start_work()
     }
 }
 
 impl<C: Codec> Actor for Layer<C> {
-    type Context = Context<Self>;
+    type Context = WorkContext<Self>;
 
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
-        ctx.set_mailbox_capacity(0);
+    fn started(&mut self, _: &mut WorkContext<Self>) {
         log_started::<Self>(self.hosted.endpoint());
-        ctx.spawn(Drain);
     }
 }
 
@@ -71,21 +69,11 @@ impl<C: Codec> Drop for Layer<C> {
     }
 }
 
-/// The future that gives out what the codec has, after each batch of messages.
-struct Drain;
-
-impl<C: Codec> ActorFuture<Layer<C>> for Drain {
-    type Output = ();
-
-    fn poll(
-        self: Pin<&mut Self>,
-        layer: &mut Layer<C>,
-        ctx: &mut Context<Layer<C>>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<()> {
-        layer.hosted.drain(cx, &mut layer.above);
-        if layer.detached {
-            ctx.stop();
+impl<C: Codec> Work for Layer<C> {
+    /// Gives out what the codec has.
+    fn work(&mut self, _: &mut WorkContext<Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.hosted.drain(cx, &mut self.above);
+        if self.detached {
             return Poll::Ready(());
         }
         Poll::Pending
@@ -95,7 +83,7 @@ impl<C: Codec> ActorFuture<Layer<C>> for Drain {
 impl<C: Codec> Handler<Attach<C::Above>> for Layer<C> {
     type Result = ();
 
-    fn handle(&mut self, message: Attach<C::Above>, ctx: &mut Context<Self>) {
+    fn handle(&mut self, message: Attach<C::Above>, ctx: &mut WorkContext<Self>) {
         self.above = Some(message.0);
         // Only now may data come up.
         self.hosted.attach(Box::new(ctx.address()));
@@ -105,7 +93,7 @@ impl<C: Codec> Handler<Attach<C::Above>> for Layer<C> {
 impl<C: Codec> Handler<Write<C::Above>> for Layer<C> {
     type Result = ();
 
-    fn handle(&mut self, message: Write<C::Above>, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Write<C::Above>, _: &mut WorkContext<Self>) {
         self.hosted.write(message);
     }
 }
@@ -113,7 +101,7 @@ impl<C: Codec> Handler<Write<C::Above>> for Layer<C> {
 impl<C: Codec> Handler<Read<C::Below>> for Layer<C> {
     type Result = ();
 
-    fn handle(&mut self, message: Read<C::Below>, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Read<C::Below>, _: &mut WorkContext<Self>) {
         self.hosted.read(message);
     }
 }
@@ -121,7 +109,7 @@ impl<C: Codec> Handler<Read<C::Below>> for Layer<C> {
 impl<C: Codec> Handler<Finish> for Layer<C> {
     type Result = ();
 
-    fn handle(&mut self, _: Finish, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Finish, _: &mut WorkContext<Self>) {
         self.hosted.finish();
     }
 }
@@ -129,7 +117,7 @@ impl<C: Codec> Handler<Finish> for Layer<C> {
 impl<C: Codec> Handler<End> for Layer<C> {
     type Result = ();
 
-    fn handle(&mut self, _: End, _: &mut Context<Self>) {
+    fn handle(&mut self, _: End, _: &mut WorkContext<Self>) {
         self.hosted.end();
     }
 }
@@ -137,7 +125,7 @@ impl<C: Codec> Handler<End> for Layer<C> {
 impl<C: Codec> Handler<Flush> for Layer<C> {
     type Result = ();
 
-    fn handle(&mut self, message: Flush, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Flush, _: &mut WorkContext<Self>) {
         self.hosted.flush(message);
     }
 }
@@ -145,7 +133,7 @@ impl<C: Codec> Handler<Flush> for Layer<C> {
 impl<C: Codec> Handler<Abort> for Layer<C> {
     type Result = ();
 
-    fn handle(&mut self, _: Abort, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Abort, _: &mut WorkContext<Self>) {
         self.hosted.abort();
     }
 }
@@ -153,7 +141,7 @@ impl<C: Codec> Handler<Abort> for Layer<C> {
 impl<C: Codec> Handler<Detach> for Layer<C> {
     type Result = ();
 
-    fn handle(&mut self, _: Detach, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Detach, _: &mut WorkContext<Self>) {
         self.detached = true;
         self.hosted.abandon();
     }
@@ -162,7 +150,7 @@ impl<C: Codec> Handler<Detach> for Layer<C> {
 impl<C: Codec> Handler<ExpectMore> for Layer<C> {
     type Result = ();
 
-    fn handle(&mut self, _: ExpectMore, _: &mut Context<Self>) {
+    fn handle(&mut self, _: ExpectMore, _: &mut WorkContext<Self>) {
         self.hosted.expect_more();
     }
 }
@@ -170,7 +158,7 @@ impl<C: Codec> Handler<ExpectMore> for Layer<C> {
 impl<C: Codec> Handler<Lost> for Layer<C> {
     type Result = ();
 
-    fn handle(&mut self, message: Lost, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Lost, _: &mut WorkContext<Self>) {
         self.hosted.lost(message.0);
     }
 }
@@ -178,7 +166,7 @@ impl<C: Codec> Handler<Lost> for Layer<C> {
 impl<C: Codec> Handler<WriteFailed> for Layer<C> {
     type Result = ();
 
-    fn handle(&mut self, message: WriteFailed, _: &mut Context<Self>) {
+    fn handle(&mut self, message: WriteFailed, _: &mut WorkContext<Self>) {
         if let Some(above) = &self.above {
             above.write_failed(message.0);
         }
@@ -188,7 +176,7 @@ impl<C: Codec> Handler<WriteFailed> for Layer<C> {
 impl<C: Codec> Handler<Tell> for Layer<C> {
     type Result = ();
 
-    fn handle(&mut self, message: Tell, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Tell, _: &mut WorkContext<Self>) {
         if let Some(above) = &self.above {
             above.tell(message);
         }

@@ -3,7 +3,7 @@
 //! Addresses are strong in both directions, since upgrading a weak one costs two allocations for each message;
 //! `Detach`, sent from `Drop`, is what breaks the circle.
 
-use actix::{Actor, Addr, Context, Handler};
+use actix::{Addr, Handler};
 
 use crate::{
     error::StreamError,
@@ -11,6 +11,7 @@ use crate::{
         Abort, Attach, Detach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed,
     },
     unit::Unit,
+    work::Work,
 };
 
 /// A neighbour is gone; whoever notices takes the chain down.
@@ -43,7 +44,7 @@ pub(crate) trait Above<U: Unit>: Send {
 impl<U, A> Below<U> for Addr<A>
 where
     U: Unit,
-    A: Actor<Context = Context<A>>
+    A: Work
         + Handler<Write<U>>
         + Handler<Finish>
         + Handler<Flush>
@@ -87,7 +88,7 @@ where
 impl<U, A> Above<U> for Addr<A>
 where
     U: Unit,
-    A: Actor<Context = Context<A>>
+    A: Work
         + Handler<Read<U>>
         + Handler<End>
         + Handler<Lost>

@@ -1,6 +1,6 @@
 //! What a stream does with each message. The work itself is the I/O future's.
 
-use actix::{Context, Handler};
+use actix::Handler;
 
 use super::{
     ByteStream, CloseStream, Consumer, Finishing, Keep, ReadExact, Transport, Unread, put_back,
@@ -9,12 +9,13 @@ use crate::{
     error::{LossReason, StreamError},
     message::{Abort, Attach, Detach, ExpectMore, Finish, Flush, Write},
     unit::Chunk,
+    work::WorkContext,
 };
 
 impl<T: Transport> Handler<Write<Chunk>> for ByteStream<T> {
     type Result = ();
 
-    fn handle(&mut self, Write { unit, credit }: Write<Chunk>, _: &mut Context<Self>) {
+    fn handle(&mut self, Write { unit, credit }: Write<Chunk>, _: &mut WorkContext<Self>) {
         if self.write_error.is_none() {
             self.accepted += unit.len() as u64;
             self.owe(unit.len(), credit);
@@ -26,7 +27,7 @@ impl<T: Transport> Handler<Write<Chunk>> for ByteStream<T> {
 impl<T: Transport> Handler<Finish> for ByteStream<T> {
     type Result = ();
 
-    fn handle(&mut self, _: Finish, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Finish, _: &mut WorkContext<Self>) {
         if self.finishing == Finishing::No {
             self.finishing = Finishing::Wanted;
         }
@@ -36,7 +37,7 @@ impl<T: Transport> Handler<Finish> for ByteStream<T> {
 impl<T: Transport> Handler<Flush> for ByteStream<T> {
     type Result = ();
 
-    fn handle(&mut self, flush: Flush, _: &mut Context<Self>) {
+    fn handle(&mut self, flush: Flush, _: &mut WorkContext<Self>) {
         match &self.write_error {
             Some(error) => flush.answer(Err(error.clone())),
             None => self.flushes.push_back((self.accepted, flush)),
@@ -47,7 +48,7 @@ impl<T: Transport> Handler<Flush> for ByteStream<T> {
 impl<T: Transport> Handler<Abort> for ByteStream<T> {
     type Result = ();
 
-    fn handle(&mut self, _: Abort, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Abort, _: &mut WorkContext<Self>) {
         self.io.abort();
         self.aborted = true;
         let error = self.lost(LossReason::Aborted);
@@ -62,7 +63,7 @@ impl<T: Transport> Handler<Abort> for ByteStream<T> {
 impl<T: Transport> Handler<ExpectMore> for ByteStream<T> {
     type Result = ();
 
-    fn handle(&mut self, _: ExpectMore, _: &mut Context<Self>) {
+    fn handle(&mut self, _: ExpectMore, _: &mut WorkContext<Self>) {
         self.io.expect_more();
     }
 }
@@ -70,7 +71,7 @@ impl<T: Transport> Handler<ExpectMore> for ByteStream<T> {
 impl<T: Transport> Handler<Attach<Chunk>> for ByteStream<T> {
     type Result = ();
 
-    fn handle(&mut self, Attach(above): Attach<Chunk>, _: &mut Context<Self>) {
+    fn handle(&mut self, Attach(above): Attach<Chunk>, _: &mut WorkContext<Self>) {
         let before = std::mem::replace(&mut self.consumer, Consumer::Attached(above));
         if let Consumer::OnDemand { surplus, requests } = before {
             for request in requests {
@@ -90,7 +91,7 @@ impl<T: Transport> Handler<Attach<Chunk>> for ByteStream<T> {
 impl<T: Transport> Handler<ReadExact> for ByteStream<T> {
     type Result = ();
 
-    fn handle(&mut self, request: ReadExact, _: &mut Context<Self>) {
+    fn handle(&mut self, request: ReadExact, _: &mut WorkContext<Self>) {
         match &mut self.consumer {
             Consumer::OnDemand { requests, .. } => {
                 requests.push_back(request);
@@ -111,7 +112,7 @@ impl<T: Transport> Handler<ReadExact> for ByteStream<T> {
 impl<T: Transport> Handler<Unread> for ByteStream<T> {
     type Result = ();
 
-    fn handle(&mut self, Unread(bytes): Unread, _: &mut Context<Self>) {
+    fn handle(&mut self, Unread(bytes): Unread, _: &mut WorkContext<Self>) {
         if let Consumer::OnDemand { surplus, .. } = &mut self.consumer {
             put_back(surplus, &bytes);
             self.serve_requests();
@@ -122,7 +123,7 @@ impl<T: Transport> Handler<Unread> for ByteStream<T> {
 impl<T: Transport> Handler<CloseStream> for ByteStream<T> {
     type Result = ();
 
-    fn handle(&mut self, message: CloseStream, _: &mut Context<Self>) {
+    fn handle(&mut self, message: CloseStream, _: &mut WorkContext<Self>) {
         self.down_gate.close(StreamError::Closed);
         self.closing.push(message);
     }
@@ -131,7 +132,7 @@ impl<T: Transport> Handler<CloseStream> for ByteStream<T> {
 impl<T: Transport> Handler<Keep> for ByteStream<T> {
     type Result = ();
 
-    fn handle(&mut self, message: Keep, _: &mut Context<Self>) {
+    fn handle(&mut self, message: Keep, _: &mut WorkContext<Self>) {
         self.kept = Some(message.0);
     }
 }
@@ -139,7 +140,7 @@ impl<T: Transport> Handler<Keep> for ByteStream<T> {
 impl<T: Transport> Handler<Detach> for ByteStream<T> {
     type Result = ();
 
-    fn handle(&mut self, _: Detach, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Detach, _: &mut WorkContext<Self>) {
         // The end begins when the last address is dropped, which the neighbour does next.
         self.consumer = Consumer::Discarding;
     }

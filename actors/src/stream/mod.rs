@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Message};
+use actix::{Actor, Message};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::{sync::oneshot, time::Sleep};
 
@@ -40,6 +40,7 @@ use crate::{
     layer::Above,
     message::{Flush, Read},
     unit::Chunk,
+    work::{Work, WorkContext},
 };
 
 /// The part of a stream's credit that stands for what is not counted: a sixteenth.
@@ -170,7 +171,7 @@ impl<T: Transport> ByteStream<T> {
             kept: None,
             linger: None,
         };
-        let address = Actor::start(stream);
+        let address = stream.start_work();
         StreamHandle::new(address, info, down_gate, up_gate)
     }
 
@@ -469,13 +470,10 @@ fn put_back(surplus: &mut BytesMut, bytes: &[u8]) {
 }
 
 impl<T: Transport> Actor for ByteStream<T> {
-    type Context = Context<Self>;
+    type Context = WorkContext<Self>;
 
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        // Zero means without a limit in actix: credits bound the mailbox, and `try_send` never refuses.
-        ctx.set_mailbox_capacity(0);
+    fn started(&mut self, _: &mut WorkContext<Self>) {
         log_started::<Self>(&self.endpoint);
-        ctx.spawn(Io);
     }
 }
 
@@ -497,30 +495,20 @@ impl<T: Transport> Drop for ByteStream<T> {
     }
 }
 
-/// The I/O future.
-struct Io;
-
-impl<T: Transport> ActorFuture<ByteStream<T>> for Io {
-    type Output = ();
-
-    fn poll(
-        self: Pin<&mut Self>,
-        stream: &mut ByteStream<T>,
-        ctx: &mut Context<ByteStream<T>>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<()> {
-        stream.poll_write(cx);
-        stream.poll_read(cx);
+impl<T: Transport> Work for ByteStream<T> {
+    /// Input and output.
+    fn work(&mut self, ctx: &mut WorkContext<Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.poll_write(cx);
+        self.poll_read(cx);
         // A reset does not wait until the last handle is gone.
-        if !(stream.aborted && stream.end_told) {
-            if ctx.connected() && stream.closing.is_empty() {
+        if !(self.aborted && self.end_told) {
+            if ctx.connected() && self.closing.is_empty() {
                 return Poll::Pending;
             }
-            ready!(stream.poll_close(cx));
+            ready!(self.poll_close(cx));
         }
-        stream.answer_close();
+        self.answer_close();
         // Handles that are left see a closed mailbox from here on.
-        ctx.stop();
         Poll::Ready(())
     }
 }
