@@ -94,11 +94,14 @@ impl Head {
     /// Empties the outbox into the chain.
     fn drain(&mut self, cx: &TaskContext<'_>) {
         let shared = &self.front.shared;
+        let Some(taken) = shared.outbox.take(cx, &shared.down_gate) else {
+            return;
+        };
         let Taken {
             frames,
             owed,
             controls,
-        } = shared.outbox.take(cx, &shared.down_gate);
+        } = taken;
         if !frames.is_empty() {
             shared.stats.sent(&frames);
             shared.down_gate.overdraw(BATCH_COST);

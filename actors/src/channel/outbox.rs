@@ -3,7 +3,10 @@
 //! It batches by itself and without a timer: the first frame wakes the actor, and whatever is appended before the
 //! actor runs goes with it. An idle channel sends at once, a busy one in big batches.
 
-use std::task::{Context, Waker};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    task::{Context, Waker},
+};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
@@ -35,6 +38,8 @@ pub(super) enum Control {
 #[derive(Default)]
 pub(super) struct Outbox {
     state: Mutex<State>,
+    /// The actor left its waker, and nothing was appended since. Changed under the lock only.
+    idle: AtomicBool,
 }
 
 #[derive(Default)]
@@ -47,8 +52,6 @@ struct State {
     prepaid: usize,
     controls: Vec<Control>,
     waker: Option<Waker>,
-    /// The actor was woken and did not come yet.
-    notified: bool,
     /// Why frames are refused: a finish or a close stands in line, a write failed, or the actor is gone.
     refused: Option<StreamError>,
     /// Why requests are refused, too: the actor is gone.
@@ -152,7 +155,7 @@ impl Outbox {
             return Pushed::NoCredit;
         }
         state.owed += weight;
-        append(state, item, gate)
+        self.append(state, item, gate)
     }
 
     /// Appends something for which `owed` bytes of credit were taken before.
@@ -164,7 +167,7 @@ impl Outbox {
             return Pushed::Refused;
         }
         state.owed += owed;
-        append(state, item, gate)
+        self.append(state, item, gate)
     }
 
     /// Why frames are refused.
@@ -192,7 +195,7 @@ impl Outbox {
             state.refused.get_or_insert(StreamError::Closed);
         }
         state.controls.push(control);
-        wake_actor(state);
+        self.wake_actor(state);
         Ok(())
     }
 
@@ -210,9 +213,14 @@ impl Outbox {
     }
 
     /// Takes all there is, and sees to it that the next append wakes the task.
-    pub(super) fn take(&self, cx: &Context<'_>, gate: &Gate) -> Taken {
+    ///
+    /// Nothing, without a look at the lock, when nothing was appended since the last time.
+    pub(super) fn take(&self, cx: &Context<'_>, gate: &Gate) -> Option<Taken> {
+        if self.idle.load(Ordering::Acquire) {
+            return None;
+        }
         let mut state = self.state.lock();
-        state.notified = false;
+        self.idle.store(true, Ordering::Relaxed);
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
@@ -222,7 +230,38 @@ impl Outbox {
         let taken = state.take();
         drop(state);
         gate.give_back(unused);
-        taken
+        Some(taken)
+    }
+
+    #[inline]
+    fn append<A: Append>(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        item: &mut A,
+        gate: &Gate,
+    ) -> Pushed {
+        let room = item.room();
+        if state.builder.room() < room {
+            state.new_block(room, gate);
+        }
+        state.appended += item.count() as u64;
+        let number = state.appended;
+        item.append(&mut state.builder);
+        self.wake_actor(state);
+        Pushed::Done(number)
+    }
+
+    /// Lets go of the lock, and wakes the actor if it does not know yet that there is something.
+    #[inline]
+    fn wake_actor(&self, mut state: MutexGuard<'_, State>) {
+        if self.idle.load(Ordering::Relaxed) {
+            self.idle.store(false, Ordering::Release);
+            let waker = state.waker.take();
+            drop(state);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
     }
 
     /// The number of the last frame.
@@ -241,32 +280,6 @@ impl Outbox {
         state.waker = None;
         state.owed += std::mem::take(&mut state.prepaid);
         state.take()
-    }
-}
-
-#[inline]
-fn append<A: Append>(mut state: MutexGuard<'_, State>, item: &mut A, gate: &Gate) -> Pushed {
-    let room = item.room();
-    if state.builder.room() < room {
-        state.new_block(room, gate);
-    }
-    state.appended += item.count() as u64;
-    let number = state.appended;
-    item.append(&mut state.builder);
-    wake_actor(state);
-    Pushed::Done(number)
-}
-
-/// Lets go of the lock, and wakes the actor if it does not know yet that there is something.
-#[inline]
-fn wake_actor(mut state: MutexGuard<'_, State>) {
-    if !state.notified {
-        state.notified = true;
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
     }
 }
 

@@ -212,11 +212,8 @@ impl<C: Codec> Hosted<C> {
 
     fn drain_outputs(&mut self, cx: &TaskContext<'_>, above: &mut impl Upward<C::Above>) {
         loop {
-            let may_grow = self
-                .place
-                .up_gate
-                .poll_open(self.codec.held(), cx)
-                .is_ready();
+            let held = self.codec.held();
+            let may_grow = held == 0 || self.place.up_gate.poll_open(held, cx).is_ready();
             match self.codec.poll_output(may_grow, &self.place) {
                 Ok(Some(Output::Down(write))) => self.pass_down(|below| below.write(write)),
                 Ok(Some(Output::Up(read))) => {

@@ -10,6 +10,7 @@ pub mod handle;
 mod handlers;
 pub mod pipe;
 pub mod process;
+mod readiness;
 mod ring;
 pub mod stdio;
 pub mod tcp;
@@ -30,6 +31,7 @@ use actix::{Actor, Message};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::{sync::oneshot, time::Sleep};
 
+use self::readiness::Readiness;
 pub use handle::StreamHandle;
 pub use transport::{Address, StreamInfo, Transport};
 
@@ -106,6 +108,7 @@ enum Finishing {
 /// The actor that owns the transport `T`.
 pub struct ByteStream<T: Transport> {
     io: T,
+    readiness: Readiness,
     endpoint: Arc<str>,
     close_timeout: Duration,
     down_gate: Arc<Gate>,
@@ -147,6 +150,7 @@ impl<T: Transport> ByteStream<T> {
         let up_gate = Gate::new(info.limits.credit);
         let stream = Self {
             io,
+            readiness: Readiness::default(),
             endpoint: info.endpoint.clone(),
             close_timeout: info.limits.close_timeout,
             down_gate: down_gate.clone(),
@@ -311,7 +315,7 @@ impl<T: Transport> ByteStream<T> {
     }
 
     fn read_once(&mut self, cx: &mut TaskContext<'_>) -> ReadOnce {
-        match ring::poll_read(&mut self.io, cx) {
+        match self.readiness.poll_read(&mut self.io, cx) {
             Poll::Pending => ReadOnce::Pending,
             Poll::Ready(Ok(read)) if read.bytes.is_empty() => {
                 self.at_end = true;

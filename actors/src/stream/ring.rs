@@ -45,18 +45,21 @@ pub(crate) fn poll_read<T: AsyncRead + Unpin>(
     let mut buffer = RING.with_borrow_mut(take);
     let offered = buffer.capacity();
     let result = poll_read_buf(Pin::new(io), cx, &mut buffer);
-    let bytes = buffer.split().freeze();
+    let bytes = if buffer.is_empty() {
+        Bytes::new()
+    } else {
+        buffer.split().freeze()
+    };
     let room = buffer.capacity();
-    let is_short = bytes.len() < offered;
     RING.with_borrow_mut(|ring| {
         ring.push_front(buffer);
         ring.truncate(KEPT);
     });
     ready!(result)?;
     Poll::Ready(Ok(Piece {
+        is_short: bytes.len() < offered,
         bytes,
         abandoned: if room < MIN_ROOM { room } else { 0 },
-        is_short,
     }))
 }
 
