@@ -60,6 +60,8 @@ struct Shared {
     inbox: Inbox,
     down_gate: Arc<Gate>,
     info: Arc<StreamInfo>,
+    /// From `info`, nearer to whoever sends.
+    max_frame: usize,
     head: OnceLock<WeakAddr<Head>>,
     arbiter: actix_rt::ArbiterHandle,
     stats: Counters,
@@ -157,6 +159,7 @@ impl Channel {
             inbox: Inbox::default(),
             down_gate: stream.gates().0.clone(),
             info: stream.info().clone(),
+            max_frame: stream.info().limits.max_frame,
             head: OnceLock::new(),
             arbiter: stream.arbiter().clone(),
             stats: Counters::default(),
@@ -176,7 +179,7 @@ impl Channel {
 
     #[inline]
     fn is_too_large(&self, bytes: usize) -> bool {
-        bytes > self.shared.info.limits.max_frame
+        bytes > self.shared.max_frame
     }
 
     #[cold]

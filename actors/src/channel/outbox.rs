@@ -148,13 +148,12 @@ impl Outbox {
         if state.refused.is_some() {
             return Pushed::Refused;
         }
-        let weight = bytes.min(gate.cap());
-        if state.prepaid >= weight {
-            state.prepaid -= weight;
-        } else if !state.prepay(weight, gate) {
+        if state.prepaid >= bytes {
+            state.prepaid -= bytes;
+            state.owed += bytes;
+        } else if !state.prepay(bytes, gate) {
             return Pushed::NoCredit;
         }
-        state.owed += weight;
         self.append(state, item, gate)
     }
 
@@ -284,23 +283,24 @@ impl Outbox {
 }
 
 impl State {
-    /// Takes credit for `weight` bytes, and some ahead for the frames to come.
-    fn prepay(&mut self, weight: usize, gate: &Gate) -> bool {
-        let missing = weight - self.prepaid;
+    /// Takes credit for `bytes`, and some ahead for the frames to come.
+    fn prepay(&mut self, bytes: usize, gate: &Gate) -> bool {
+        let weight = bytes.min(gate.cap());
+        let missing = weight.saturating_sub(self.prepaid);
         let ahead = if missing + PREPAID <= gate.cap() {
             PREPAID
         } else {
             0
         };
         if gate.try_take(missing + ahead) {
-            self.prepaid = ahead;
-            return true;
+            self.prepaid = self.prepaid + missing + ahead - weight;
+        } else if ahead > 0 && gate.try_take(missing) {
+            self.prepaid = self.prepaid + missing - weight;
+        } else {
+            return false;
         }
-        let is_enough = ahead > 0 && gate.try_take(missing);
-        if is_enough {
-            self.prepaid = 0;
-        }
-        is_enough
+        self.owed += weight;
+        true
     }
 
     /// Starts a block with at least `room` bytes. The old one's unused tail is memory in use, too.
