@@ -167,12 +167,18 @@ impl Runtime {
 ///
 /// `ApiMisuse` on an arbiter, whose own work the future may need.
 pub fn block_on<F: Future>(future: F) -> Result<F::Output, StreamError> {
+    may_block()?;
+    Ok(pollster::block_on(future))
+}
+
+/// Refuses to block an arbiter.
+pub(crate) fn may_block() -> Result<(), StreamError> {
     if Arbiter::try_current().is_some() {
         return Err(StreamError::misuse(
             "a blocking call on an arbiter would wait for itself: use the async twin",
         ));
     }
-    Ok(pollster::block_on(future))
+    Ok(())
 }
 
 /// Any instant will do as the start of a virtual clock.

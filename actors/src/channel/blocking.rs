@@ -17,10 +17,10 @@ impl Channel {
     ///
     /// As `send`; `ApiMisuse` on an arbiter, which would wait for itself.
     pub fn send_blocking(&self, frame: impl Into<Bytes>) -> Result<(), WriteError<Bytes>> {
-        let item = frame.into();
-        match runtime::block_on(self.send(item.clone())) {
-            Ok(result) => result,
-            Err(reason) => Err(WriteError::new(item, reason)),
+        // Asked first, since a send that finds credit does not wait until it is awaited.
+        match runtime::may_block() {
+            Ok(()) => pollster::block_on(self.send(frame)),
+            Err(reason) => Err(WriteError::new(frame.into(), reason)),
         }
     }
 

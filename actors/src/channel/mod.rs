@@ -15,11 +15,10 @@ mod inbox;
 mod outbox;
 mod post;
 mod receiver;
+mod send;
 mod stats;
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -32,27 +31,24 @@ pub(crate) use down::Down;
 pub use error::{TryRecvError, TrySendError};
 pub use head::{Close, Head, Subscribe};
 pub use receiver::Receiver;
+pub use send::Sending;
 pub use stats::ChannelStats;
 
 use self::{
     inbox::{Inbox, State},
-    outbox::{Append, Control, Outbox, Pushed, Taken},
+    outbox::{Control, Outbox, Taken},
     stats::Counters,
 };
 use crate::{
     chain::Layers,
     credit::Gate,
-    error::{ConnectionLostError, LossReason, StreamError, WriteError},
+    error::{ConnectionLostError, LossReason, StreamError},
     limits::Limits,
     message::Flush,
     runtime::Runtime,
     stream::{Address, StreamHandle, StreamInfo},
-    unit::{FRAME_OVERHEAD, Frames, FramesBuilder},
     work::Work,
 };
-
-/// Bytes that [`Channel::send_all`] gathers before it takes the lock.
-const SEND_ALL_BATCH: usize = 64 << 10;
 
 /// What handles and the actor of a channel share.
 struct Shared {
@@ -174,193 +170,6 @@ impl Channel {
         Self {
             _guard: Arc::new(Guard(shared.clone())),
             shared,
-        }
-    }
-
-    #[inline]
-    fn is_too_large(&self, bytes: usize) -> bool {
-        bytes > self.shared.max_frame
-    }
-
-    #[cold]
-    fn too_large(&self, bytes: usize) -> StreamError {
-        StreamError::LimitExceeded {
-            what: "frame to send",
-            limit: self.shared.info.limits.max_frame as u64,
-            got: bytes as u64,
-            endpoint: Some(self.shared.info.endpoint.clone()),
-        }
-    }
-
-    /// Sends at once if there is credit.
-    #[inline]
-    fn send_now<A: Append>(&self, item: &mut A, bytes: usize) -> Pushed {
-        self.shared
-            .outbox
-            .try_push(item, bytes, &self.shared.down_gate)
-    }
-
-    /// The slow path, kept out of the caller's future: that is moved for every frame.
-    #[cold]
-    fn boxed_later<'a, A: Append + Send>(
-        &'a self,
-        item: &'a mut A,
-        bytes: usize,
-        pushed: Pushed,
-    ) -> Pin<Box<dyn Future<Output = Result<(), StreamError>> + Send + 'a>> {
-        Box::pin(self.send_later(item, bytes, pushed))
-    }
-
-    /// Sends what could not be sent at once. On an error the item is left as it was.
-    #[cold]
-    async fn send_later<A: Append>(
-        &self,
-        item: &mut A,
-        bytes: usize,
-        pushed: Pushed,
-    ) -> Result<(), StreamError> {
-        let mut pushed = pushed;
-        if pushed == Pushed::NoCredit {
-            let credit = self.shared.down_gate.acquire(bytes).await?;
-            pushed = self
-                .shared
-                .outbox
-                .push(item, credit.into_amount(), &self.shared.down_gate);
-        }
-        match pushed {
-            Pushed::Done(_) => Ok(()),
-            _ => Err(self.shared.outbox.refusal()),
-        }
-    }
-
-    /// Sends one frame. Resolves when the channel took it; [`flush`](Self::flush) tells when it has left.
-    ///
-    /// A payload of up to 4 KiB is copied, a larger one travels as it is.
-    ///
-    /// # Errors
-    ///
-    /// With the frame that was not sent: `ConnectionLost`; `Closed` after `finish` or `close`; `LimitExceeded` for a
-    /// frame above the limit.
-    ///
-    /// # Cancellation
-    ///
-    /// A dropped send sent nothing, and its place in the line is free.
-    #[inline]
-    pub async fn send(&self, frame: impl Into<Bytes>) -> Result<(), WriteError<Bytes>> {
-        let mut item = frame.into();
-        let bytes = item.len() + FRAME_OVERHEAD;
-        if self.is_too_large(item.len()) {
-            let reason = self.too_large(item.len());
-            return Err(WriteError::new(item, reason));
-        }
-        match self.send_now(&mut item, bytes) {
-            Pushed::Done(_) => Ok(()),
-            other => match self.boxed_later(&mut item, bytes, other).await {
-                Ok(()) => Ok(()),
-                Err(reason) => Err(WriteError::new(item, reason)),
-            },
-        }
-    }
-
-    /// Sends one frame whose payload is copied: the fastest way to send a small one.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send), without the frame.
-    ///
-    /// # Cancellation
-    ///
-    /// As [`send`](Self::send).
-    #[inline]
-    pub async fn send_slice(&self, frame: &[u8]) -> Result<(), StreamError> {
-        if self.is_too_large(frame.len()) {
-            return Err(self.too_large(frame.len()));
-        }
-        let mut item = frame;
-        let bytes = frame.len() + FRAME_OVERHEAD;
-        match self.send_now(&mut item, bytes) {
-            Pushed::Done(_) => Ok(()),
-            other => self.boxed_later(&mut item, bytes, other).await,
-        }
-    }
-
-    /// Sends many frames, taking the lock once for every 64 KiB.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send), with the frames of the refused batch; what the iterator had left is not taken from it.
-    ///
-    /// # Cancellation
-    ///
-    /// Batches that were taken before are sent, the one under way is not.
-    pub async fn send_all(
-        &self,
-        frames: impl IntoIterator<Item = Bytes>,
-    ) -> Result<(), WriteError<Frames>> {
-        let mut builder = FramesBuilder::new();
-        for frame in frames {
-            if self.is_too_large(frame.len()) {
-                let reason = self.too_large(frame.len());
-                self.send_batch(builder.take()).await?;
-                return Err(WriteError::new(Frames::single(frame), reason));
-            }
-            builder.push(frame);
-            if builder.wire_len() >= SEND_ALL_BATCH {
-                self.send_batch(builder.take()).await?;
-            }
-        }
-        self.send_batch(builder.take()).await
-    }
-
-    /// Sends a batch as it is: no frame of it is copied or looked at.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send), with the batch.
-    ///
-    /// # Cancellation
-    ///
-    /// A dropped send sent nothing.
-    pub async fn send_batch(&self, frames: Frames) -> Result<(), WriteError<Frames>> {
-        if frames.is_empty() {
-            return Ok(());
-        }
-        if let Some(bytes) = frames.above(self.shared.info.limits.max_frame) {
-            return Err(WriteError::new(frames, self.too_large(bytes)));
-        }
-        let mut item = frames;
-        let bytes = item.wire_len();
-        match self.send_now(&mut item, bytes) {
-            Pushed::Done(_) => Ok(()),
-            other => match self.boxed_later(&mut item, bytes, other).await {
-                Ok(()) => Ok(()),
-                Err(reason) => Err(WriteError::new(item, reason)),
-            },
-        }
-    }
-
-    /// Sends one frame if that needs no waiting.
-    ///
-    /// # Errors
-    ///
-    /// `Full` without credit, else `Closed` with the reason; both give the frame back.
-    pub fn try_send(&self, frame: impl Into<Bytes>) -> Result<(), TrySendError<Bytes>> {
-        let mut item = frame.into();
-        let bytes = item.len() + FRAME_OVERHEAD;
-        if self.is_too_large(item.len()) {
-            let reason = self.too_large(item.len());
-            return Err(TrySendError::Closed(WriteError::new(item, reason)));
-        }
-        match self.send_now(&mut item, bytes) {
-            Pushed::Done(_) => Ok(()),
-            Pushed::Refused => {
-                let reason = self.shared.outbox.refusal();
-                Err(TrySendError::Closed(WriteError::new(item, reason)))
-            }
-            Pushed::NoCredit => Err(match self.shared.down_gate.closed() {
-                Some(reason) => TrySendError::Closed(WriteError::new(item, reason)),
-                None => TrySendError::Full(item),
-            }),
         }
     }
 

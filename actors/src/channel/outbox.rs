@@ -134,6 +134,8 @@ impl Append for Frames {
 pub(super) enum Pushed {
     /// It is in the outbox, as the frame of this number.
     Done(u64),
+    /// It is above the limit of a frame.
+    TooLarge,
     /// There is no credit.
     NoCredit,
     /// It will never be sent; [`Outbox::refusal`] says why.
