@@ -120,6 +120,7 @@ impl Frames {
     }
 
     /// Takes a run of `count` whole frames as laid out on the wire, all with flag 0.
+    #[inline]
     pub(crate) fn push_run(&mut self, run: Bytes, count: usize) {
         if count > 0 {
             self.bytes += run.len();

@@ -24,7 +24,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{Codec, Host, Output, Outputs};
@@ -172,8 +172,11 @@ impl Framing {
             (start, count) = (at, 0);
         };
         let rest = piece.split_off(at);
+        if start > 0 {
+            piece.advance(start);
+        }
         // Also when a bad frame is next.
-        batch.push_run(piece.slice(start..), count);
+        batch.push_run(piece, count);
         scanned?;
         if !rest.is_empty() {
             copied += rest.len();
@@ -215,6 +218,7 @@ impl Framing {
     }
 
     /// Puts something in line, or straight out when the line is empty.
+    #[inline]
     fn pass(&mut self, item: Pending) {
         if !self.pending.is_empty() {
             self.pending.push_back(item);
