@@ -12,11 +12,13 @@ pub mod event;
 pub mod layer;
 pub mod limits;
 pub mod listener;
+mod mail;
 pub mod message;
+mod noted;
 pub mod runtime;
 pub mod stream;
 pub mod unit;
-pub mod work;
+mod work;
 
 pub use chain::{Chain, Layers};
 pub use channel::{Channel, Head, Receiver};

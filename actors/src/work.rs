@@ -6,55 +6,66 @@
 //! always is, and looks at the rest only when there is any.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context as TaskContext, Poll},
 };
 
 use actix::{
     Actor, ActorContext, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle,
-    dev::{ContextParts, Envelope, Mailbox, ToEnvelope},
+    dev::{ContextParts, Envelope, EnvelopeProxy, Mailbox, ToEnvelope},
     fut::ActorFuture,
 };
 use tokio::sync::oneshot;
+
+use crate::{
+    mail::{Mail, WorkAddr},
+    noted::Noted,
+};
 
 /// An actor that works between messages.
 pub trait Work: Actor<Context = WorkContext<Self>> + Unpin {
     /// Called after each batch of messages, and when a waker of `cx` is used. `Ready` stops the actor.
     fn work(&mut self, ctx: &mut WorkContext<Self>, cx: &mut TaskContext<'_>) -> Poll<()>;
-
-    /// Starts the actor on the current arbiter. Its mailbox has no limit: credits bound what is in it.
-    ///
-    /// # Panics
-    ///
-    /// Outside of an actix arbiter.
-    fn start_work(self) -> Addr<Self> {
-        let mut mailbox = Mailbox::default();
-        // Zero means without a limit in actix, so `try_send` never refuses.
-        mailbox.set_capacity(0);
-        let address = mailbox.address();
-        let ctx = WorkContext {
-            parts: ContextParts::new(mailbox.sender_producer()),
-            started: false,
-            last_handle: SpawnHandle::default(),
-            spawned: Vec::new(),
-            awaited: Vec::new(),
-        };
-        actix_rt::spawn(Running {
-            actor: self,
-            ctx,
-            mailbox,
-        });
-        address
-    }
 }
 
-/// A future besides the work; it is taken out while it is polled.
+/// Starts an actor on the current arbiter. Its mailbox has no limit: credits bound what is in it.
+///
+/// # Panics
+///
+/// Outside of an actix arbiter.
+pub(crate) fn start<A: Work>(actor: A) -> WorkAddr<A> {
+    let mut mailbox = Mailbox::default();
+    // Zero means without a limit in actix, so `try_send` never refuses.
+    mailbox.set_capacity(0);
+    let mail = Arc::new(Mail::default());
+    let address = WorkAddr::new(mailbox.address(), mail.clone());
+    let ctx = WorkContext {
+        parts: ContextParts::new(mailbox.sender_producer()),
+        mail,
+        started: false,
+        last_handle: SpawnHandle::default(),
+        spawned: Vec::new(),
+        awaited: Vec::new(),
+    };
+    actix_rt::spawn(Running {
+        actor,
+        ctx,
+        mailbox,
+        mailbox_noted: Noted::default(),
+        taken: VecDeque::new(),
+    });
+    address
+}
+
 type Slot<A> = Option<Pin<Box<dyn ActorFuture<A, Output = ()>>>>;
 
 /// The context of an actor that works between messages.
 pub struct WorkContext<A: Work> {
     parts: ContextParts<A>,
+    mail: Arc<Mail<A>>,
     started: bool,
     last_handle: SpawnHandle,
     /// Futures besides the work, and those of them that keep messages waiting.
@@ -74,6 +85,11 @@ impl<A: Work> WorkContext<A> {
     /// True while somebody holds an address of the actor.
     pub fn connected(&self) -> bool {
         self.parts.connected()
+    }
+
+    /// The address for neighbours.
+    pub(crate) fn work_address(&self) -> WorkAddr<A> {
+        WorkAddr::new(self.parts.address(), self.mail.clone())
     }
 
     /// Polls what was spawned. True when something ended, so that messages may go on.
@@ -166,23 +182,51 @@ struct Running<A: Work> {
     actor: A,
     ctx: WorkContext<A>,
     mailbox: Mailbox<A>,
+    mailbox_noted: Noted,
+    /// Mail that was taken and is not handled yet.
+    taken: VecDeque<Envelope<A>>,
+}
+
+impl<A: Work> Running<A> {
+    /// Handles what neighbours posted, then what others sent.
+    fn handle_messages(&mut self, cx: &TaskContext<'_>) {
+        let Self {
+            actor,
+            ctx,
+            mailbox,
+            mailbox_noted,
+            taken,
+        } = self;
+        ctx.mail.take(taken, cx.waker());
+        while !ctx.waiting()
+            && let Some(mut envelope) = taken.pop_front()
+        {
+            envelope.handle(actor, ctx);
+        }
+        let _ = mailbox_noted.poll(cx, |cx| {
+            mailbox.poll(actor, ctx, cx);
+            // Whoever waits for a future of its own leaves messages where they are.
+            if ctx.waiting() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+    }
 }
 
 impl<A: Work> Future for Running<A> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let Self {
-            actor,
-            ctx,
-            mailbox,
-        } = self.get_mut();
-        if !ctx.started {
-            ctx.started = true;
-            actor.started(ctx);
+        let this = self.get_mut();
+        if !this.ctx.started {
+            this.ctx.started = true;
+            this.actor.started(&mut this.ctx);
         }
         loop {
-            mailbox.poll(actor, ctx, cx);
+            this.handle_messages(cx);
+            let Self { actor, ctx, .. } = this;
             if actor.work(ctx, cx).is_ready() {
                 ctx.stop();
             }
@@ -197,5 +241,11 @@ impl<A: Work> Future for Running<A> {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+impl<A: Work> Drop for Running<A> {
+    fn drop(&mut self) {
+        self.ctx.mail.close();
     }
 }

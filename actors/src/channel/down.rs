@@ -2,12 +2,11 @@
 
 use std::task::Context as TaskContext;
 
-use actix::Addr;
-
 use super::{front::Front, head::Head};
 use crate::{
     codec::Framing,
     layer::{Below, Gone, Hosted},
+    mail::WorkAddr,
     message::{Flush, Write},
     unit::Frames,
 };
@@ -68,7 +67,7 @@ impl Down {
         }
     }
 
-    pub(super) fn attach(&mut self, head: &Addr<Head>) -> Result<(), Gone> {
+    pub(super) fn attach(&mut self, head: &WorkAddr<Head>) -> Result<(), Gone> {
         match self {
             Self::Framing(framing) => {
                 framing.attach(Box::new(head.clone()));

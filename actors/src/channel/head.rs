@@ -13,7 +13,7 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-use actix::{Actor, AsyncContext, Handler, Message, WeakRecipient};
+use actix::{Actor, Handler, Message, WeakRecipient};
 use tokio::{
     sync::oneshot,
     time::{Instant, Sleep},
@@ -217,7 +217,7 @@ impl Actor for Head {
 
     fn started(&mut self, ctx: &mut WorkContext<Self>) {
         log_started::<Self>(&self.shared().info.endpoint);
-        if self.down.attach(&ctx.address()).is_err() {
+        if self.down.attach(&ctx.work_address()).is_err() {
             self.neighbour_gone();
         }
     }

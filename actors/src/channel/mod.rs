@@ -47,7 +47,7 @@ use crate::{
     message::Flush,
     runtime::Runtime,
     stream::{Address, StreamHandle, StreamInfo},
-    work::Work,
+    work,
 };
 
 /// What handles and the actor of a channel share.
@@ -164,8 +164,8 @@ impl Channel {
         // An arbiter that has stopped, or stops first, drops this without running it.
         shared.arbiter.spawn_fn(move || {
             let Unstarted(shared) = &unstarted;
-            let address = Head::new(shared.clone(), build(&stream)).start_work();
-            let _ = shared.head.set(address.downgrade());
+            let address = work::start(Head::new(shared.clone(), build(&stream)));
+            let _ = shared.head.set(address.address().downgrade());
         });
         Self {
             _guard: Arc::new(Guard(shared.clone())),

@@ -11,7 +11,7 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-use actix::{Actor, Addr, AsyncContext, Handler};
+use actix::{Actor, Handler};
 
 pub(crate) use self::{
     hosted::{Hosted, Upward},
@@ -21,10 +21,11 @@ use crate::{
     codec::Codec,
     credit::Gate,
     event::{log_started, log_stopped},
+    mail::WorkAddr,
     message::{
         Abort, Attach, Detach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed,
     },
-    work::{Work, WorkContext},
+    work::{self, Work, WorkContext},
 };
 
 /// The actor that hosts the codec `C`.
@@ -42,13 +43,12 @@ impl<C: Codec> Layer<C> {
         below: Box<dyn Below<C::Below>>,
         endpoint: &Arc<str>,
         up_gate: &Arc<Gate>,
-    ) -> Addr<Self> {
-        Self {
+    ) -> WorkAddr<Self> {
+        work::start(Self {
             hosted: Hosted::new(codec, below, endpoint, up_gate),
             above: None,
             detached: false,
-        }
-        .start_work()
+        })
     }
 }
 
@@ -86,7 +86,7 @@ impl<C: Codec> Handler<Attach<C::Above>> for Layer<C> {
     fn handle(&mut self, message: Attach<C::Above>, ctx: &mut WorkContext<Self>) {
         self.above = Some(message.0);
         // Only now may data come up.
-        self.hosted.attach(Box::new(ctx.address()));
+        self.hosted.attach(Box::new(ctx.work_address()));
     }
 }
 

@@ -3,10 +3,11 @@
 //! Addresses are strong in both directions, since upgrading a weak one costs two allocations for each message;
 //! `Detach`, sent from `Drop`, is what breaks the circle.
 
-use actix::{Addr, Handler};
+use actix::Handler;
 
 use crate::{
     error::StreamError,
+    mail::WorkAddr,
     message::{
         Abort, Attach, Detach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed,
     },
@@ -41,7 +42,7 @@ pub(crate) trait Above<U: Unit>: Send {
     fn tell(&self, message: Tell);
 }
 
-impl<U, A> Below<U> for Addr<A>
+impl<U, A> Below<U> for WorkAddr<A>
 where
     U: Unit,
     A: Work
@@ -54,38 +55,38 @@ where
         + Handler<Detach>,
 {
     fn write(&self, message: Write<U>) -> Result<(), Gone> {
-        self.try_send(message).map_err(|_| Gone)
+        self.post(message)
     }
 
     fn finish(&self) -> Result<(), Gone> {
-        self.try_send(Finish).map_err(|_| Gone)
+        self.post(Finish)
     }
 
     fn flush(&self, message: Flush) -> Result<(), Gone> {
-        self.try_send(message).map_err(|_| Gone)
+        self.post(message)
     }
 
     fn abort(&self) {
         // A neighbour that is gone needs no reset.
-        let _ = self.try_send(Abort);
+        let _ = self.post(Abort);
     }
 
     fn expect_more(&self) {
         // Only a hint.
-        let _ = self.try_send(ExpectMore);
+        let _ = self.post(ExpectMore);
     }
 
     fn attach(&self, above: Box<dyn Above<U>>) -> Result<(), Gone> {
-        self.try_send(Attach(above)).map_err(|_| Gone)
+        self.post(Attach(above))
     }
 
     fn detach(&self) {
         // A neighbour that is gone needs no telling.
-        let _ = self.try_send(Detach);
+        let _ = self.post(Detach);
     }
 }
 
-impl<U, A> Above<U> for Addr<A>
+impl<U, A> Above<U> for WorkAddr<A>
 where
     U: Unit,
     A: Work
@@ -96,24 +97,24 @@ where
         + Handler<Tell>,
 {
     fn read(&self, message: Read<U>) -> Result<(), Gone> {
-        self.try_send(message).map_err(|_| Gone)
+        self.post(message)
     }
 
     // Whoever is gone above needs no news: it took its own state down, and told its own waiters.
 
     fn end(&self) {
-        let _ = self.try_send(End);
+        let _ = self.post(End);
     }
 
     fn lost(&self, error: StreamError) {
-        let _ = self.try_send(Lost(error));
+        let _ = self.post(Lost(error));
     }
 
     fn write_failed(&self, error: StreamError) {
-        let _ = self.try_send(WriteFailed(error));
+        let _ = self.post(WriteFailed(error));
     }
 
     fn tell(&self, message: Tell) {
-        let _ = self.try_send(message);
+        let _ = self.post(message);
     }
 }

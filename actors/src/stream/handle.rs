@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actix::Addr;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -11,6 +10,7 @@ use crate::{
     credit::Gate,
     error::{BufferOverflowError, ConnectionLostError, LossReason, StreamError, WriteError},
     layer::{Below, Gone},
+    mail::WorkAddr,
     message::{Flush, Write},
     runtime,
     unit::Chunk,
@@ -26,23 +26,23 @@ pub(crate) trait Door: Below<Chunk> {
     fn below(&self) -> Box<dyn Below<Chunk>>;
 }
 
-impl<T: Transport> Door for Addr<ByteStream<T>> {
+impl<T: Transport> Door for WorkAddr<ByteStream<T>> {
     fn read_exact(&self, message: ReadExact) -> Result<(), Gone> {
-        self.try_send(message).map_err(|_| Gone)
+        self.post(message)
     }
 
     fn unread(&self, message: Unread) {
         // A stream that is gone has nobody left to read from it.
-        let _ = self.try_send(message);
+        let _ = self.post(message);
     }
 
     fn close(&self, message: CloseStream) -> Result<(), Gone> {
-        self.try_send(message).map_err(|_| Gone)
+        self.post(message)
     }
 
     fn keep(&self, message: Keep) {
         // A stream that is gone drops it at once.
-        let _ = self.try_send(message);
+        let _ = self.post(message);
     }
 
     fn connected(&self) -> bool {
@@ -81,7 +81,7 @@ impl std::fmt::Debug for StreamHandle {
 
 impl StreamHandle {
     pub(super) fn new<T: Transport>(
-        address: Addr<ByteStream<T>>,
+        address: WorkAddr<ByteStream<T>>,
         info: StreamInfo,
         down_gate: Arc<Gate>,
         up_gate: Arc<Gate>,

@@ -10,7 +10,6 @@ pub mod handle;
 mod handlers;
 pub mod pipe;
 pub mod process;
-mod readiness;
 mod ring;
 pub mod stdio;
 pub mod tcp;
@@ -31,7 +30,6 @@ use actix::{Actor, Message};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::{sync::oneshot, time::Sleep};
 
-use self::readiness::Readiness;
 pub use handle::StreamHandle;
 pub use transport::{Address, StreamInfo, Transport};
 
@@ -41,8 +39,9 @@ use crate::{
     event::{log_started, log_stopped},
     layer::Above,
     message::{Flush, Read},
+    noted::Noted,
     unit::Chunk,
-    work::{Work, WorkContext},
+    work::{self, Work, WorkContext},
 };
 
 /// The part of a stream's credit that stands for what is not counted: a sixteenth.
@@ -108,7 +107,8 @@ enum Finishing {
 /// The actor that owns the transport `T`.
 pub struct ByteStream<T: Transport> {
     io: T,
-    readiness: Readiness,
+    /// Whether the transport may have something to read.
+    readiness: Noted,
     endpoint: Arc<str>,
     close_timeout: Duration,
     down_gate: Arc<Gate>,
@@ -150,7 +150,7 @@ impl<T: Transport> ByteStream<T> {
         let up_gate = Gate::new(info.limits.credit);
         let stream = Self {
             io,
-            readiness: Readiness::default(),
+            readiness: Noted::default(),
             endpoint: info.endpoint.clone(),
             close_timeout: info.limits.close_timeout,
             down_gate: down_gate.clone(),
@@ -175,7 +175,7 @@ impl<T: Transport> ByteStream<T> {
             kept: None,
             linger: None,
         };
-        let address = stream.start_work();
+        let address = work::start(stream);
         StreamHandle::new(address, info, down_gate, up_gate)
     }
 
@@ -315,7 +315,8 @@ impl<T: Transport> ByteStream<T> {
     }
 
     fn read_once(&mut self, cx: &mut TaskContext<'_>) -> ReadOnce {
-        match self.readiness.poll_read(&mut self.io, cx) {
+        let Self { readiness, io, .. } = self;
+        match readiness.poll(cx, |cx| ring::poll_read(io, cx)) {
             Poll::Pending => ReadOnce::Pending,
             Poll::Ready(Ok(read)) if read.bytes.is_empty() => {
                 self.at_end = true;
