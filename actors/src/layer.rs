@@ -164,6 +164,8 @@ pub struct Layer<C: Codec> {
     failed: Option<StreamError>,
     /// The loss was told, by us or by a neighbour.
     lost: bool,
+    /// The codec told the peer why it failed; that goes out before the connection ends.
+    parted: bool,
     /// The neighbour above is gone.
     detached: bool,
 }
@@ -190,6 +192,7 @@ impl<C: Codec> Layer<C> {
             timer: None,
             failed: None,
             lost: false,
+            parted: false,
             detached: false,
         })
     }
@@ -207,7 +210,9 @@ impl<C: Codec> Layer<C> {
     fn drain(&mut self, cx: &mut TaskContext<'_>) {
         loop {
             self.drain_outputs(cx);
-            while let Some(flush) = self.flushes.pop_front() {
+            while !self.codec.holds_writes()
+                && let Some(flush) = self.flushes.pop_front()
+            {
                 self.pass_down(|below| below.flush(flush));
             }
             if !self.fire_timer(cx) {
@@ -241,6 +246,10 @@ impl<C: Codec> Layer<C> {
                 Ok(Some(Output::Finish)) => self.pass_down(|below| below.finish()),
                 Ok(Some(Output::End)) => self.pass_up(|above| above.end()),
                 Ok(Some(Output::Event(event))) => self.pass_up(|above| above.tell(Tell(event))),
+                Ok(Some(Output::Fail(error))) => {
+                    self.part(error);
+                    return;
+                }
                 Ok(None) => break,
                 Err(error) => {
                     self.failed.get_or_insert(error.at(&self.place.endpoint));
@@ -256,6 +265,18 @@ impl<C: Codec> Layer<C> {
             self.lost = true;
             self.pass_up(|above| above.lost(error));
             self.below.abort();
+        }
+    }
+
+    /// Ends everything with an error that the codec has told the peer: what it said still has to leave.
+    fn part(&mut self, error: StreamError) {
+        let error = error.at(&self.place.endpoint);
+        self.failed.get_or_insert(error.clone());
+        if !self.lost {
+            self.lost = true;
+            self.parted = true;
+            let _ = self.below.finish();
+            self.pass_up(|above| above.lost(error));
         }
     }
 
@@ -397,7 +418,10 @@ impl<C: Codec> Handler<Abort> for Layer<C> {
 
     fn handle(&mut self, _: Abort, _: &mut Context<Self>) {
         self.lost = true;
-        self.below.abort();
+        // Those above answer the news of a failure with an abort, which would overtake what the peer is told.
+        if !self.parted {
+            self.below.abort();
+        }
     }
 }
 

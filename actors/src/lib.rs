@@ -14,6 +14,7 @@ pub mod limits;
 pub mod listener;
 pub mod message;
 pub mod runtime;
+pub mod side;
 pub mod stream;
 pub mod unit;
 
@@ -32,6 +33,7 @@ pub use limits::{
 };
 pub use listener::{Listener, ListenerConfig};
 pub use runtime::Runtime;
+pub use side::Side;
 pub use stream::{
     StreamHandle,
     pipe::PipeStream,

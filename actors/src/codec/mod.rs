@@ -41,6 +41,9 @@ pub enum Output<A: Unit, B: Unit> {
     End,
     /// A fact for whoever watches the connection.
     Event(ConnectionEvent),
+    /// The codec is finished with this error, and what it gave out before tells the peer so: the neighbour below
+    /// finishes its direction instead of dropping that, as it would after an `Err`.
+    Fail(StreamError),
 }
 
 /// One layer's work, as a state machine without input and output.
@@ -134,6 +137,12 @@ pub trait Codec: Send + Unpin + 'static {
     /// Credit of what is held back until there is room above, in bytes.
     fn held(&self) -> usize {
         0
+    }
+
+    /// True while something on its way down is held back that [`handle_flush`](Self::handle_flush) cannot let go;
+    /// flushes then wait behind it.
+    fn holds_writes(&self) -> bool {
+        false
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.
