@@ -3,6 +3,8 @@
 //! A [`Codec`] turns what comes down from above into what goes down below, and the other way round. It names no
 //! actor, no runtime and no socket; [`Layer`](crate::layer::Layer) is the only code that joins codecs and actors.
 
+#[cfg(feature = "encrypt")]
+pub mod encrypt;
 pub mod framing;
 pub mod passthrough;
 pub mod testing;
@@ -17,6 +19,8 @@ use crate::{
     unit::Unit,
 };
 
+#[cfg(feature = "encrypt")]
+pub use encrypt::{Encrypt, EncryptConfig};
 pub use framing::Framing;
 pub use passthrough::PassThrough;
 
@@ -181,6 +185,16 @@ impl<A: Unit, B: Unit> Outputs<A, B> {
 
     pub(crate) fn end(&mut self) {
         self.0.push_back(Output::End);
+    }
+
+    #[cfg(feature = "encrypt")]
+    pub(crate) fn event(&mut self, event: ConnectionEvent) {
+        self.0.push_back(Output::Event(event));
+    }
+
+    #[cfg(feature = "encrypt")]
+    pub(crate) fn fail(&mut self, error: StreamError) {
+        self.0.push_back(Output::Fail(error));
     }
 
     pub(crate) fn poll(&mut self) -> Option<Output<A, B>> {
