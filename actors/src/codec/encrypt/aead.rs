@@ -62,17 +62,29 @@ impl Cipher {
 
     /// Seals `text` in place and gives the tag that belongs behind it.
     pub(super) fn seal(&self, counter: u64, text: &mut [u8]) -> [u8; TAG] {
+        self.seal_with(nonce(counter), &[], text)
+    }
+
+    /// Opens `sealed`, text and tag, in place; the text is all but the last [`TAG`] bytes.
+    ///
+    /// After an error what `sealed` holds is of no use.
+    pub(super) fn open(&self, counter: u64, sealed: &mut [u8]) -> Result<(), Forged> {
+        self.open_with(nonce(counter), &[], sealed)
+    }
+
+    pub(super) fn seal_with(&self, nonce: [u8; 12], beside: &[u8], text: &mut [u8]) -> [u8; TAG] {
+        let fits = "a record is far below the 256 GiB that one nonce is good for";
         match self {
             Self::Portable(cipher) => cipher
-                .encrypt_in_place_detached(&nonce(counter).into(), &[], text)
-                .expect("a record is far below the 256 GiB that one nonce is good for")
+                .encrypt_in_place_detached(&nonce.into(), beside, text)
+                .expect(fits)
                 .into(),
             #[cfg(feature = "ring")]
             Self::Ring(key) => {
-                let nonce = ring::aead::Nonce::assume_unique_for_key(nonce(counter));
+                let nonce = ring::aead::Nonce::assume_unique_for_key(nonce);
                 let tag = key
-                    .seal_in_place_separate_tag(nonce, ring::aead::Aad::empty(), text)
-                    .expect("a record is far below the 256 GiB that one nonce is good for");
+                    .seal_in_place_separate_tag(nonce, ring::aead::Aad::from(beside), text)
+                    .expect(fits);
                 let mut bytes = [0; TAG];
                 bytes.copy_from_slice(tag.as_ref());
                 bytes
@@ -80,22 +92,24 @@ impl Cipher {
         }
     }
 
-    /// Opens `sealed`, text and tag, in place; the text is all but the last [`TAG`] bytes.
-    ///
-    /// After an error what `sealed` holds is of no use.
-    pub(super) fn open(&self, counter: u64, sealed: &mut [u8]) -> Result<(), Forged> {
+    pub(super) fn open_with(
+        &self,
+        nonce: [u8; 12],
+        beside: &[u8],
+        sealed: &mut [u8],
+    ) -> Result<(), Forged> {
         match self {
             Self::Portable(cipher) => {
                 let (text, tag) = sealed.split_last_chunk_mut::<TAG>().ok_or(Forged)?;
                 let tag = *tag;
                 cipher
-                    .decrypt_in_place_detached(&nonce(counter).into(), &[], text, &tag.into())
+                    .decrypt_in_place_detached(&nonce.into(), beside, text, &tag.into())
                     .map_err(|_| Forged)
             }
             #[cfg(feature = "ring")]
             Self::Ring(key) => {
-                let nonce = ring::aead::Nonce::assume_unique_for_key(nonce(counter));
-                key.open_in_place(nonce, ring::aead::Aad::empty(), sealed)
+                let nonce = ring::aead::Nonce::assume_unique_for_key(nonce);
+                key.open_in_place(nonce, ring::aead::Aad::from(beside), sealed)
                     .map(drop)
                     .map_err(|_| Forged)
             }

@@ -431,6 +431,9 @@ impl Codec for Encrypt {
     }
 
     fn handle_read(&mut self, read: Read<Chunk>, host: &dyn Host) -> Result<(), StreamError> {
+        if matches!(self.engine.state, State::Over) {
+            return Ok(());
+        }
         let now = host.now();
         let Read { unit, mut credit } = read;
         let kept = self.units.partial().map_or(0, |(got, _)| got);
