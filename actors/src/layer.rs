@@ -213,7 +213,10 @@ impl<C: Codec> Layer<C> {
             while !self.codec.holds_writes()
                 && let Some(flush) = self.flushes.pop_front()
             {
-                self.pass_down(|below| below.flush(flush));
+                match self.failed.clone() {
+                    Some(error) => flush.answer(Err(error)),
+                    None => self.pass_down(|below| below.flush(flush)),
+                }
             }
             if !self.fire_timer(cx) {
                 break;
