@@ -35,7 +35,8 @@ pub struct EncryptedChannel(Channel);
 impl EncryptedChannel {
     /// Frames over a stream, encrypted with a `Key` or an `Arc<Key>` and default settings.
     ///
-    /// The end that [dialled](crate::Side) begins the handshake. If the arbiter of the stream has stopped, the channel
+    /// The end that [dialled](crate::Side) begins the handshake; a ready-made socket that somebody accepted is told so
+    /// by [`StreamHandle::with_side`]. If the arbiter of the stream has stopped, the channel
     /// is there but closed.
     ///
     /// # Panics

@@ -149,11 +149,8 @@ impl Key {
         let path = path.as_ref();
         let fail = |error: io::Error| failure(path, error);
         // Without NONBLOCK opening a pipe would wait for a writer.
-        let flags = OFlags::RDONLY
-            | OFlags::NOFOLLOW
-            | OFlags::NONBLOCK
-            | OFlags::NOCTTY
-            | OFlags::CLOEXEC;
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
             rustix::io::Errno::LOOP => KeyError::Link { path: path.into() },
             error => fail(error.into()),

@@ -41,9 +41,13 @@ async fn python_reads_our_records_and_answers() {
     let mut peer = Peer::start(Script::File("noise_peer.py"), &["serve", KEY, "interop"]);
     let channel = within(
         "connecting",
-        Chain::new(Endpoint::tcp("127.0.0.1", peer.port(), TcpConfig::default()))
-            .layers(Layers::new().encrypt(config()))
-            .connect(),
+        Chain::new(Endpoint::tcp(
+            "127.0.0.1",
+            peer.port(),
+            TcpConfig::default(),
+        ))
+        .layers(Layers::new().encrypt(config()))
+        .connect(),
     )
     .await
     .expect("a peer");
@@ -55,8 +59,15 @@ async fn python_reads_our_records_and_answers() {
         }
     }
     channel.finish().expect("open");
-    assert!(within("the end", channel.recv()).await.expect("no loss").is_none());
-    within("closing", channel.close()).await.expect("all is said");
+    assert!(
+        within("the end", channel.recv())
+            .await
+            .expect("no loss")
+            .is_none()
+    );
+    within("closing", channel.close())
+        .await
+        .expect("all is said");
     let counts = counts(&mut peer);
     for seen in ["data", "rekey", "rekeyed", "pong"] {
         assert!(counts[seen].as_u64() > Some(10), "{seen}: {counts}");
@@ -70,7 +81,9 @@ async fn python_dials_us_and_gets_its_records_back() {
     let accept = move |stream| {
         let config = config().liveness(Liveness::new(Duration::from_secs(2)));
         let channel = EncryptedChannel::with_config(stream, config);
-        sender.send(channel.into_channel()).expect("the test takes it");
+        sender
+            .send(channel.into_channel())
+            .expect("the test takes it");
     };
     let endpoint = Endpoint::tcp("127.0.0.1", 0, TcpConfig::default());
     let listener = within(
@@ -89,7 +102,9 @@ async fn python_dials_us_and_gets_its_records_back() {
         frames += 1;
     }
     assert_eq!(frames, 32);
-    within("closing", channel.close()).await.expect("all is said");
+    within("closing", channel.close())
+        .await
+        .expect("all is said");
     let counts = counts(&mut peer);
     for seen in ["data", "rekey", "rekeyed"] {
         assert!(counts[seen].as_u64() > Some(10), "{seen}: {counts}");
@@ -104,7 +119,9 @@ async fn python_with_another_key_is_a_stranger() {
     let endpoint = Endpoint::tcp("127.0.0.1", peer.port(), TcpConfig::default());
     let chain = Chain::new(endpoint).layers(Layers::new().encrypt(config()));
     let channel = within("connecting", chain.connect()).await.expect("a peer");
-    let error = within("the loss", channel.recv()).await.expect_err("no answer");
+    let error = within("the loss", channel.recv())
+        .await
+        .expect_err("no answer");
     assert!(error.is_connection_lost(), "{error}");
     assert!(!peer.wait().success());
     assert!(peer.stderr().contains("InvalidTag"), "{}", peer.stderr());

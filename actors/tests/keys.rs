@@ -60,7 +60,10 @@ fn raw_bytes_and_digits_are_the_same_key() {
     for (at, form) in forms.iter().enumerate() {
         let path = folder.file(&format!("key{at}"), form, 0o600);
         let key = Key::load(path).expect("a good key file");
-        assert_eq!(saved(&folder, &format!("copy{at}"), &key), format!("{DIGITS}\n"));
+        assert_eq!(
+            saved(&folder, &format!("copy{at}"), &key),
+            format!("{DIGITS}\n")
+        );
     }
 }
 
@@ -96,7 +99,10 @@ fn only_mode_0600_will_do() {
     for mode in [0o644, 0o640, 0o604, 0o660, 0o602, 0o700, 0o4600, 0o400] {
         let path = folder.file("key", DIGITS.as_bytes(), mode);
         match Key::load(&path) {
-            Err(KeyError::Mode { path: named, mode: seen }) => {
+            Err(KeyError::Mode {
+                path: named,
+                mode: seen,
+            }) => {
                 assert_eq!((named, seen), (path.clone(), mode));
             }
             // Without the right to read it we cannot even look, unless we are root.
@@ -115,8 +121,14 @@ fn links_folders_pipes_and_nothing_are_refused() {
     symlink(&key, &link).expect("a new link");
     assert!(matches!(Key::load(&link), Err(KeyError::Link { path }) if path == link));
 
-    assert!(matches!(Key::load(&folder.0), Err(KeyError::NotRegular { .. })));
-    assert!(matches!(Key::load("/dev/null"), Err(KeyError::NotRegular { .. })));
+    assert!(matches!(
+        Key::load(&folder.0),
+        Err(KeyError::NotRegular { .. })
+    ));
+    assert!(matches!(
+        Key::load("/dev/null"),
+        Err(KeyError::NotRegular { .. })
+    ));
 
     let pipe = folder.0.join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
@@ -156,11 +168,20 @@ fn a_saved_key_is_private_and_never_overwrites() {
     assert_eq!(mode & 0o7777, 0o600);
     let text = fs::read_to_string(&path).expect("our file");
     assert_eq!(text.len(), 65);
-    let error = Key::generate().expect("random bytes").save(&path).expect_err("it is there");
-    assert!(error.to_string().contains(path.to_str().expect("text")), "{error}");
+    let error = Key::generate()
+        .expect("random bytes")
+        .save(&path)
+        .expect_err("it is there");
+    assert!(
+        error.to_string().contains(path.to_str().expect("text")),
+        "{error}"
+    );
     assert_eq!(fs::read_to_string(&path).expect("our file"), text);
     Key::load(&path).expect("what was saved can be loaded");
-    assert_ne!(saved(&folder, "other", &Key::generate().expect("random")), text);
+    assert_ne!(
+        saved(&folder, "other", &Key::generate().expect("random")),
+        text
+    );
 }
 
 #[test]
@@ -168,7 +189,12 @@ fn errors_say_what_to_do_and_never_show_the_content() {
     let folder = Folder::new("errors");
     let path = folder.file("key", DIGITS.as_bytes(), 0o644);
     let error = Key::load(path).expect_err("too open");
-    assert!(error.to_string().ends_with("has mode 0644: it must be 0600"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .ends_with("has mode 0644: it must be 0600"),
+        "{error}"
+    );
     let path = folder.file("half", &DIGITS.as_bytes()[..40], 0o600);
     let error = StreamError::from(Key::load(path).expect_err("too short"));
     assert!(matches!(error, StreamError::Encryption(_)));

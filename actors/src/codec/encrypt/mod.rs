@@ -29,7 +29,7 @@
 //!
 //! The handshake has 5 s. A length is checked before anything is kept; a record has at most
 //! [`max_record`](EncryptConfig::max_record) bytes of body. Records of our own that nobody asked for are not queued
-//! behind each other. Opened text takes the memory and the credit of the records it came in.
+//! behind each other. Text is copied once on each way, so a frame is there twice while it is sealed; opened text takes the memory and the credit of the records it came in.
 
 mod aead;
 mod config;
@@ -70,8 +70,7 @@ pub use config::{
 /// Longest payload of a message of the handshake: room for what later versions say.
 const MAX_PAYLOAD: usize = 1024;
 /// Lengths that a message of the handshake may announce.
-const MESSAGES: RangeInclusive<usize> =
-    MESSAGE_OVERHEAD + TERMS..=MESSAGE_OVERHEAD + MAX_PAYLOAD;
+const MESSAGES: RangeInclusive<usize> = MESSAGE_OVERHEAD + TERMS..=MESSAGE_OVERHEAD + MAX_PAYLOAD;
 
 /// Why an end gives a connection up, as CLOSE says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

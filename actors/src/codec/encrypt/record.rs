@@ -198,7 +198,8 @@ impl Sealer {
         length: usize,
         fill: impl FnOnce(&mut BytesMut),
     ) {
-        let size = u16::try_from(length + SEALED_OVERHEAD).expect("a record is at most 64,017 bytes");
+        let size =
+            u16::try_from(length + SEALED_OVERHEAD).expect("a record is at most 64,017 bytes");
         block.extend_from_slice(&size.to_be_bytes());
         let start = block.len();
         block.extend_from_slice(&[kind as u8]);

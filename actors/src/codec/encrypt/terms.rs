@@ -118,7 +118,9 @@ impl Terms {
         }
         if self.required & !features != 0 {
             let missing = self.required & !features;
-            return Err(format!("it does not have the required features {missing:#x}"));
+            return Err(format!(
+                "it does not have the required features {missing:#x}"
+            ));
         }
         Ok(Agreed {
             max_record: self.max_record.min(theirs.max_record),

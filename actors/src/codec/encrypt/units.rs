@@ -62,9 +62,10 @@ impl Units {
         if self.is_given || self.kept.is_empty() {
             return None;
         }
-        let due = self.kept.first_chunk::<HEAD>().map_or(HEAD, |head| {
-            HEAD + usize::from(u16::from_be_bytes(*head))
-        });
+        let due = self
+            .kept
+            .first_chunk::<HEAD>()
+            .map_or(HEAD, |head| HEAD + usize::from(u16::from_be_bytes(*head)));
         Some((self.kept.len(), due))
     }
 }

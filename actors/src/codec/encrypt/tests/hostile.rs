@@ -250,7 +250,12 @@ fn stuck() -> (Encrypt, HandMade, Stuck) {
     let host = Stuck(Gate::new(1 << 20));
     let prologue = prologue(VERSION, "");
     let mut handshake = Handshake::new(Side::Dialled, &prologue, &key(1), &Key::new([9; 32]));
-    give(&mut codec, &host, &unit(&handshake.write(&terms().encode()))).expect("good");
+    give(
+        &mut codec,
+        &host,
+        &unit(&handshake.write(&terms().encode())),
+    )
+    .expect("good");
     let answer = match codec.poll_output(true, &host).expect("good") {
         Some(Output::Down(write)) => write.unit.pieces()[0].to_vec(),
         other => panic!("{other:?}"),
@@ -299,7 +304,9 @@ fn after_a_failure_good_records_are_not_taken_either() {
     give(&mut codec, &host, &good).expect("ignored");
     let unit = chunk(b"too late");
     let credit = host.0.charge(unit.len());
-    codec.handle_write(Write { unit, credit }, &host).expect("ignored");
+    codec
+        .handle_write(Write { unit, credit }, &host)
+        .expect("ignored");
     assert_eq!(outputs(&mut codec, &host).len(), 0);
     assert_eq!(host.0.used(), 0);
 }

@@ -128,8 +128,7 @@ impl HandMade {
     /// Dials an end with this payload in its hello, and proves itself with nothing yet.
     fn dial(end: &mut End<Encrypt>, payload: &[u8]) -> Self {
         let prologue = prologue(VERSION, "");
-        let mut handshake =
-            Handshake::new(Side::Dialled, &prologue, &key(1), &Key::new([9; 32]));
+        let mut handshake = Handshake::new(Side::Dialled, &prologue, &key(1), &Key::new([9; 32]));
         end.read(chunk(&unit(&handshake.write(payload))));
         let answer = sent(end);
         assert_eq!(end.failure().map(ToString::to_string), None);

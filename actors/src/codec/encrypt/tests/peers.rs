@@ -7,11 +7,7 @@ fn both_ends_learn_the_same_binding_and_features() {
     let left = config().features(0b0111, 0b0001);
     let right = config().features(0b1101, 0b0100);
     let pair = open_pair(&left, &right);
-    let [
-        ConnectionEvent::Established { binding, features },
-        ..,
-    ] = pair.left.events()
-    else {
+    let [ConnectionEvent::Established { binding, features }, ..] = pair.left.events() else {
         panic!("{:?}", pair.left.events());
     };
     assert_eq!(*features, 0b0101);
@@ -59,7 +55,8 @@ fn another_version_is_refused() {
     let mut pair = pair(&config(), &config());
     let prologue = prologue(VERSION + 1, "");
     let mut later = Handshake::new(Side::Dialled, &prologue, &key(1), &Key::new([9; 32]));
-    pair.right.read(chunk(&unit(&later.write(&terms().encode()))));
+    pair.right
+        .read(chunk(&unit(&later.write(&terms().encode()))));
     assert_encryption_error(&pair.right);
     assert_eq!(sent(&mut pair.right), b"");
 }
@@ -156,7 +153,10 @@ fn later_versions_may_say_more() {
 
 #[test]
 fn the_smaller_record_size_counts() {
-    let (small, large) = (config().max_record(MIN_RECORD), config().max_record(MAX_RECORD));
+    let (small, large) = (
+        config().max_record(MIN_RECORD),
+        config().max_record(MAX_RECORD),
+    );
     for (left, right) in [(&small, &large), (&large, &small)] {
         let mut pair = open_pair(left, right);
         let data = vec![7; 300_000];

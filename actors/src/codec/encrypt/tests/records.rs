@@ -84,7 +84,10 @@ fn the_first_records_are_small_and_later_ones_full() {
     assert!(sizes[..early].iter().all(|size| *size == 1400), "{sizes:?}");
     let full = 16_384 + RECORD_OVERHEAD;
     let last = sizes.len() - 1;
-    assert!(sizes[early..last].iter().all(|size| *size == full), "{sizes:?}");
+    assert!(
+        sizes[early..last].iter().all(|size| *size == full),
+        "{sizes:?}"
+    );
 }
 
 #[test]

