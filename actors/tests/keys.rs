@@ -78,7 +78,7 @@ fn what_is_no_key_is_refused() {
         b"correct horse battery staple",
         &[0; 31],
         &[0; 33],
-        DIGITS[..63].as_bytes(),
+        &DIGITS.as_bytes()[..63],
         &format!("{DIGITS}0").into_bytes(),
         &format!("{DIGITS}\n\n").into_bytes(),
         bad_digit.as_bytes(),
