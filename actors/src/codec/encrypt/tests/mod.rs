@@ -10,11 +10,13 @@ mod vectors;
 use std::sync::Arc;
 
 use super::{
-    Backend, Encrypt, EncryptConfig, MAX_KEYS, MESSAGES, Terms,
+    Backend, Encrypt, EncryptConfig, MAX_KEYS,
     aead::Cipher,
     config::{Liveness, MAX_RECORD, MIN_RECORD, MIN_SILENCE, RekeyAfter},
+    engine::MESSAGES,
     handshake::{Handshake, VERSION, prologue},
     record::{Kind, Opener, RECORD_OVERHEAD, SEALED_OVERHEAD, Sealer, Text},
+    terms::Terms,
 };
 use crate::{
     codec::testing::{Bench, Side as End},
