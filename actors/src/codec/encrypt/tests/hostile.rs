@@ -245,8 +245,8 @@ impl Host for Stuck {
 }
 
 /// An open accepting end, its hand-made peer, and a host that is stuck from now on.
-fn stuck() -> (Encrypt, HandMade, Stuck) {
-    let mut codec = acceptor(&config());
+fn stuck(config: &EncryptConfig) -> (Encrypt, HandMade, Stuck) {
+    let mut codec = acceptor(config);
     let host = Stuck(Gate::new(1 << 20));
     let prologue = prologue(VERSION, "");
     let mut handshake = Handshake::new(Side::Dialled, &prologue, &key(1), &Key::new([9; 32]));
@@ -278,7 +278,7 @@ fn outputs(codec: &mut Encrypt, host: &Stuck) -> Vec<Output<Chunk, Chunk>> {
 
 #[test]
 fn a_peer_that_asks_and_does_not_read_cannot_fill_our_memory() {
-    let (mut codec, mut peer, host) = stuck();
+    let (mut codec, mut peer, host) = stuck(&config());
     outputs(&mut codec, &host);
     let mut kept = Vec::new();
     for _ in 0..1000 {
@@ -294,7 +294,7 @@ fn a_peer_that_asks_and_does_not_read_cannot_fill_our_memory() {
 
 #[test]
 fn after_a_failure_good_records_are_not_taken_either() {
-    let (mut codec, mut peer, host) = stuck();
+    let (mut codec, mut peer, host) = stuck(&config());
     outputs(&mut codec, &host);
     let good = peer.record(0, b"good");
     give(&mut codec, &host, &flipped(&good, 77)).expect("told by an output");
@@ -309,4 +309,14 @@ fn after_a_failure_good_records_are_not_taken_either() {
         .expect("ignored");
     assert_eq!(outputs(&mut codec, &host).len(), 0);
     assert_eq!(host.0.used(), 0);
+}
+
+#[test]
+fn a_connection_whose_directions_have_ended_wants_no_timer() {
+    let (mut codec, mut peer, host) = stuck(&EncryptConfig::new(key(1)));
+    assert!(codec.poll_timeout().is_some());
+    codec.handle_finish(&host).expect("open");
+    assert!(codec.poll_timeout().is_some(), "it still listens");
+    give(&mut codec, &host, &peer.record(1, b"")).expect("the end");
+    assert!(codec.poll_timeout().is_none());
 }

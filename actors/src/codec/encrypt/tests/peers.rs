@@ -142,6 +142,18 @@ fn an_end_refuses_features_that_it_did_not_offer() {
 }
 
 #[test]
+fn a_refusal_is_no_proof() {
+    let mut pair = pair(&config(), &config());
+    pair.right.write(chunk(b"secret"));
+    let mut peer = HandMade::dial(&mut pair.right, &terms().encode());
+    pair.right
+        .read(chunk(&peer.record(Kind::Close as u8, &[1])));
+    assert_encryption_error(&pair.right);
+    assert!(!is_established(&pair.right));
+    assert_eq!(sent(&mut pair.right), b"");
+}
+
+#[test]
 fn later_versions_may_say_more() {
     let mut pair = pair(&config(), &config());
     let mut payload = terms().encode().to_vec();
