@@ -593,6 +593,36 @@ fn stdio_ends_with_its_input() {
 }
 
 #[test]
+fn keygen_writes_a_key_that_only_its_owner_reads() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let path = std::env::temp_dir().join(format!("rpyc-keygen-{}.key", std::process::id()));
+    let name = path.to_str().expect("the path is UTF-8");
+    let said = printed(&["keygen", name]);
+    assert_eq!(said, format!("a new key is in {name}"));
+    let content = std::fs::read_to_string(&path).expect("a new file");
+    assert_eq!(content.trim_end().len(), 64);
+    assert!(!said.contains(content.trim_end()));
+    let mode = std::fs::metadata(&path)
+        .expect("a new file")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    rpyc::Key::load(&path).expect("a key that can be used");
+
+    let refusal = refused(74, &["keygen", name]);
+    assert!(
+        refusal.contains(name) && refusal.contains("exists"),
+        "{refusal}"
+    );
+    let again = std::fs::read_to_string(&path).expect("still there");
+    assert_eq!(again, content, "a key is never overwritten");
+    std::fs::remove_file(&path).expect("our file");
+    refused(74, &["keygen", "/nowhere/at/all/key"]);
+    refused(2, &["keygen"]);
+}
+
+#[test]
 fn help_shows_examples() {
     for args in [
         &["--help"][..],

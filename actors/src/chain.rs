@@ -11,21 +11,21 @@ use crate::{
     error::StreamError,
     layer::{Below, Hosted, Layer},
     runtime::Runtime,
-    stream::StreamHandle,
+    stream::{StreamHandle, StreamInfo},
     unit::{Chunk, Frames},
 };
 
 /// Stacks one layer on what is below it; runs on the arbiter of the connection.
 type Stack<U> = Arc<dyn Fn(Box<dyn Below<U>>, &StreamHandle) -> Box<dyn Below<U>> + Send + Sync>;
 
-fn stack<C, U>(make: impl Fn() -> C + Send + Sync + 'static) -> Stack<U>
+fn stack<C, U>(make: impl Fn(&StreamInfo) -> C + Send + Sync + 'static) -> Stack<U>
 where
     C: Codec<Above = U, Below = U>,
     U: crate::unit::Unit,
 {
     Arc::new(move |below, stream| {
         Box::new(Layer::start(
-            make(),
+            make(stream.info()),
             below,
             &stream.info().endpoint,
             stream.gates().1,
@@ -64,13 +64,23 @@ impl Layers {
     where
         C: Codec<Above = Frames, Below = Frames>,
     {
-        self.frames.push(stack(make));
+        self.frames.push(stack(move |_| make()));
         self
     }
 
     /// Adds a layer of bytes, below those added before and below the framing.
     #[must_use]
     pub fn bytes<C>(mut self, make: impl Fn() -> C + Send + Sync + 'static) -> Self
+    where
+        C: Codec<Above = Chunk, Below = Chunk>,
+    {
+        self.bytes.push(stack(move |_| make()));
+        self
+    }
+
+    /// As [`bytes`](Self::bytes), for a layer that depends on the stream: on which end of the connection this is, say.
+    #[must_use]
+    pub fn bytes_for<C>(mut self, make: impl Fn(&StreamInfo) -> C + Send + Sync + 'static) -> Self
     where
         C: Codec<Above = Chunk, Below = Chunk>,
     {

@@ -163,6 +163,15 @@ pub enum LossReason {
     /// The data path on this end failed.
     #[error("{0}")]
     Failed(#[source] Arc<StreamError>),
+    /// Nothing came for so long that the peer counts as dead.
+    #[error("nothing came for {after:?}")]
+    Silent {
+        /// How long this end had waited.
+        after: Duration,
+    },
+    /// The peer gave the connection up, and said so.
+    #[error("the peer closed the connection (reason {0})")]
+    PeerClosed(u8),
     /// This end aborted the connection.
     #[error("aborted on this end")]
     Aborted,

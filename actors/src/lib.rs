@@ -6,14 +6,19 @@ pub mod channel;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 pub mod codec;
 pub mod credit;
+#[cfg(feature = "encrypt")]
+pub mod encrypted;
 pub mod endpoint;
 pub mod error;
 pub mod event;
+#[cfg(feature = "encrypt")]
+pub mod key;
 pub mod layer;
 pub mod limits;
 pub mod listener;
 pub mod message;
 pub mod runtime;
+pub mod side;
 pub mod stream;
 pub mod unit;
 pub mod work;
@@ -21,18 +26,23 @@ pub mod work;
 pub use chain::{Chain, Layers};
 pub use channel::{Channel, Head, Receiver};
 pub use credit::{Credit, Gate};
+#[cfg(feature = "encrypt")]
+pub use encrypted::EncryptedChannel;
 pub use endpoint::Endpoint;
 pub use error::{
     BufferOverflowError, CompressionError, ConnectError, ConnectionLostError, EncryptionError,
     StreamError, WriteError,
 };
 pub use event::ConnectionEvent;
+#[cfg(feature = "encrypt")]
+pub use key::{Key, KeyError};
 pub use limits::{
     DEFAULT_BATCH_SIZE, DEFAULT_BATCH_TIMEOUT, DEFAULT_BUFFER_SIZE, DEFAULT_COMPRESSION_LEVEL,
     Limits, MAX_BUFFER_SIZE, STREAM_CHUNK_SIZE,
 };
 pub use listener::{Listener, ListenerConfig};
 pub use runtime::Runtime;
+pub use side::Side;
 pub use stream::{
     StreamHandle,
     pipe::PipeStream,

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// What the virtual environment holds. Another version makes another environment beside the old one.
 const RPYC: &str = "rpyc==6.0.2";
+/// A second implementation of Noise, against which the encrypted channel is tested.
+const NOISE: &str = "noiseprotocol==0.3.1";
 
 /// How long a peer may take from its start to its `READY` line.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -114,14 +116,14 @@ fn make(venv: &Path) -> Result<(), String> {
         "--no-input",
         "--disable-pip-version-check",
         RPYC,
+        NOISE,
     ]);
     run_step(
         install,
-        "pip must reach a package index, or RPYC_PYTHON must name a Python that has rpyc",
+        "pip must reach a package index, or RPYC_PYTHON must name a Python that has rpyc and noiseprotocol",
     )?;
     let mark = mark(venv);
-    File::create(&mark).map_err(|error| cannot("write", &mark, error))?;
-    Ok(())
+    fs::write(&mark, marked()).map_err(|error| cannot("write", &mark, error))
 }
 
 fn run_step(mut command: Command, hint: &str) -> Result<(), String> {
@@ -151,7 +153,13 @@ fn run_step(mut command: Command, hint: &str) -> Result<(), String> {
 
 /// An environment is complete when its mark is there and the interpreter it links to still is, which an upgrade may have removed.
 fn is_complete(venv: &Path) -> bool {
-    mark(venv).exists() && interpreter(venv).exists()
+    fs::read_to_string(mark(venv)).is_ok_and(|found| found == marked())
+        && interpreter(venv).exists()
+}
+
+/// What the mark says: another set of packages makes the environment anew.
+fn marked() -> String {
+    format!("{RPYC}\n{NOISE}\n")
 }
 
 fn mark(venv: &Path) -> PathBuf {

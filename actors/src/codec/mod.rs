@@ -3,6 +3,8 @@
 //! A [`Codec`] turns what comes down from above into what goes down below, and the other way round. It names no
 //! actor, no runtime and no socket; [`Layer`](crate::layer::Layer) is the only code that joins codecs and actors.
 
+#[cfg(feature = "encrypt")]
+pub mod encrypt;
 pub mod framing;
 pub mod passthrough;
 pub mod testing;
@@ -17,6 +19,8 @@ use crate::{
     unit::Unit,
 };
 
+#[cfg(feature = "encrypt")]
+pub use encrypt::{Encrypt, EncryptConfig};
 pub use framing::Framing;
 pub use passthrough::PassThrough;
 
@@ -41,6 +45,9 @@ pub enum Output<A: Unit, B: Unit> {
     End,
     /// A fact for whoever watches the connection.
     Event(ConnectionEvent),
+    /// The codec is finished with this error, and what it gave out before tells the peer so: the neighbour below
+    /// finishes its direction instead of dropping that, as it would after an `Err`.
+    Fail(StreamError),
 }
 
 /// One layer's work, as a state machine without input and output.
@@ -136,6 +143,12 @@ pub trait Codec: Send + Unpin + 'static {
         0
     }
 
+    /// True while something on its way down is held back that [`handle_flush`](Self::handle_flush) cannot let go;
+    /// flushes then wait behind it.
+    fn holds_writes(&self) -> bool {
+        false
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.
     fn poll_timeout(&self) -> Option<Instant> {
         None
@@ -172,6 +185,16 @@ impl<A: Unit, B: Unit> Outputs<A, B> {
 
     pub(crate) fn end(&mut self) {
         self.0.push_back(Output::End);
+    }
+
+    #[cfg(feature = "encrypt")]
+    pub(crate) fn event(&mut self, event: ConnectionEvent) {
+        self.0.push_back(Output::Event(event));
+    }
+
+    #[cfg(feature = "encrypt")]
+    pub(crate) fn fail(&mut self, error: StreamError) {
+        self.0.push_back(Output::Fail(error));
     }
 
     pub(crate) fn poll(&mut self) -> Option<Output<A, B>> {

@@ -160,6 +160,11 @@ impl<C: Codec<Below = Chunk>> Side<C> {
                 Ok(Some(Output::Finish)) => self.finished = true,
                 Ok(Some(Output::End)) => self.ended = true,
                 Ok(Some(Output::Event(event))) => self.events.push(event),
+                Ok(Some(Output::Fail(error))) => {
+                    self.finished = true;
+                    failed = Some(error);
+                    break;
+                }
                 Ok(None) => break,
                 Err(error) => {
                     failed = Some(error);
@@ -218,6 +223,9 @@ impl<L: Codec<Below = Chunk>, R: Codec<Below = Chunk>> Bench<L, R> {
 
     /// Carries all bytes both ways; `next` names the size of each piece, given what is on the wire.
     pub fn run_with(&mut self, mut next: impl FnMut(usize) -> usize) {
+        // As a host does, which polls before it has any input: a codec may begin by itself.
+        self.left.settle(Ok(()));
+        self.right.settle(Ok(()));
         loop {
             let moved = carry(&mut self.left, &mut self.right, &mut next)
                 | carry(&mut self.right, &mut self.left, &mut next);

@@ -81,6 +81,8 @@ pub(crate) struct Hosted<C: Codec> {
     failed: Option<StreamError>,
     /// The loss was told, by us or by a neighbour, or nobody is left who could be told.
     over: bool,
+    /// The codec told the peer why it failed; that goes out before the connection ends.
+    parted: bool,
 }
 
 impl<C: Codec> Hosted<C> {
@@ -102,6 +104,7 @@ impl<C: Codec> Hosted<C> {
             timer: None,
             failed: None,
             over: false,
+            parted: false,
         }
     }
 
@@ -156,7 +159,10 @@ impl<C: Codec> Hosted<C> {
 
     pub(crate) fn abort(&mut self) {
         self.over = true;
-        self.below.abort();
+        // Those above answer the news of a failure with an abort, which would overtake what the peer is told.
+        if !self.parted {
+            self.below.abort();
+        }
     }
 
     pub(crate) fn expect_more(&self) {
@@ -189,8 +195,13 @@ impl<C: Codec> Hosted<C> {
     pub(crate) fn drain(&mut self, cx: &mut TaskContext<'_>, above: &mut impl Upward<C::Above>) {
         loop {
             self.drain_outputs(cx, above);
-            while let Some(flush) = self.flushes.pop_front() {
-                self.pass_down(|below| below.flush(flush));
+            while !self.codec.holds_writes()
+                && let Some(flush) = self.flushes.pop_front()
+            {
+                match self.failed.clone() {
+                    Some(error) => flush.answer(Err(error)),
+                    None => self.pass_down(|below| below.flush(flush)),
+                }
             }
             if !self.fire_timer(cx) {
                 break;
@@ -226,12 +237,27 @@ impl<C: Codec> Hosted<C> {
                 Ok(Some(Output::Finish)) => self.pass_down(|below| below.finish()),
                 Ok(Some(Output::End)) => above.end(),
                 Ok(Some(Output::Event(event))) => above.tell(event),
+                Ok(Some(Output::Fail(error))) => {
+                    self.part(error, above);
+                    return;
+                }
                 Ok(None) => return,
                 Err(error) => {
                     self.failed.get_or_insert(error.at(&self.place.endpoint));
                     return;
                 }
             }
+        }
+    }
+
+    /// Ends everything with an error that the codec has told the peer: what it said still has to leave.
+    fn part(&mut self, error: StreamError, above: &mut impl Upward<C::Above>) {
+        let error = error.at(&self.place.endpoint);
+        self.failed.get_or_insert(error.clone());
+        if !std::mem::replace(&mut self.over, true) {
+            self.parted = true;
+            let _ = self.below.finish();
+            above.lost(error);
         }
     }
 

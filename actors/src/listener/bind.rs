@@ -17,6 +17,7 @@ use crate::{
     endpoint::{Endpoint, ListenAddress},
     error::{ConnectError, ConnectFailure, StreamError},
     limits::Limits,
+    side::Side,
     stream::{Address, StreamHandle, tcp, unix},
 };
 
@@ -150,7 +151,7 @@ impl Accepted {
             } => unix::start(UnixStream::from_std(socket)?, endpoint, limits),
         };
         stream.keep_until_gone(place);
-        Ok(stream)
+        Ok(stream.with_side(Side::Accepted))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     layer::{Below, Gone},
     message::{Flush, Write},
     runtime,
+    side::Side,
     unit::Chunk,
 };
 
@@ -229,6 +230,21 @@ impl StreamHandle {
     /// The endpoint in the form in which it was given.
     pub fn endpoint(&self) -> &str {
         &self.info.endpoint
+    }
+
+    /// Says which end this is, for layers whose ends differ.
+    ///
+    /// Streams that a [`Listener`](crate::Listener) accepted know it, and all others count as dialled; so this is for
+    /// the accepting end of a transport that somebody else connected.
+    #[must_use]
+    pub fn with_side(mut self, side: Side) -> Self {
+        Arc::make_mut(&mut self.info).side = side;
+        self
+    }
+
+    /// Which end this is.
+    pub fn side(&self) -> Side {
+        self.info.side
     }
 
     /// The address of this end, where the transport has one.

@@ -236,7 +236,10 @@ impl<T: Transport> ByteStream<T> {
     /// Notes the credit of `bytes` at the end of the queue. Small chunks share an entry: thousands of them may wait.
     fn owe(&mut self, bytes: usize, credit: Credit) {
         match self.owed.back_mut() {
-            Some((before, owed)) if *before + bytes <= SHARED_ENTRY => {
+            // What a codec sends on its own account has a gate of its own.
+            Some((before, owed))
+                if *before + bytes <= SHARED_ENTRY && Arc::ptr_eq(owed.gate(), credit.gate()) =>
+            {
                 *before += bytes;
                 owed.merge(credit);
             }

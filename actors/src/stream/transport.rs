@@ -7,7 +7,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{error::LossReason, limits::Limits};
+use crate::{error::LossReason, limits::Limits, side::Side};
 
 /// Something that carries bytes both ways.
 ///
@@ -36,6 +36,8 @@ pub struct StreamInfo {
     pub local: Option<Address>,
     /// The address of the peer, where the transport has one.
     pub peer: Option<Address>,
+    /// Which end this is. [`Side::Dialled`] unless a listener accepted the stream or somebody said so.
+    pub side: Side,
     /// What bounds the stream and the channel above it.
     pub limits: Limits,
 }
@@ -47,6 +49,7 @@ impl StreamInfo {
             endpoint: endpoint.into(),
             local: None,
             peer: None,
+            side: Side::default(),
             limits: Limits::default(),
         }
     }

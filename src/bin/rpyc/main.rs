@@ -5,6 +5,7 @@
 mod builtin;
 mod call;
 mod demo;
+mod keygen;
 mod literal;
 mod output;
 mod ping;
@@ -13,7 +14,7 @@ mod serve;
 use std::{io, process::ExitCode, time::Duration};
 
 use clap::{ArgAction, Parser, Subcommand};
-use rpyc::{Error, StreamError};
+use rpyc::{Error, KeyError, StreamError};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -33,6 +34,7 @@ enum Command {
     Call(call::Arguments),
     Ping(ping::Arguments),
     Serve(serve::Arguments),
+    Keygen(keygen::Arguments),
     Demo(demo::Arguments),
     /// What the demo starts at the other end of a pipe.
     #[command(hide = true)]
@@ -58,7 +60,8 @@ Examples:
   rpyc demo
   rpyc serve --listen tcp://127.0.0.1:18861
   rpyc call tcp://127.0.0.1:18861 add 1 2
-  rpyc ping tcp://127.0.0.1:18861";
+  rpyc ping tcp://127.0.0.1:18861
+  rpyc keygen service.key";
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
@@ -125,6 +128,12 @@ impl From<StreamError> for Failure {
     }
 }
 
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        Self::Output(io::Error::other(error))
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
@@ -153,6 +162,7 @@ fn main() -> ExitCode {
             Command::Call(arguments) => call::run(arguments).await,
             Command::Ping(arguments) => ping::run(arguments).await,
             Command::Serve(arguments) => serve::run(arguments).await,
+            Command::Keygen(arguments) => keygen::run(arguments),
             Command::Demo(_) => demo::run().await,
             Command::Sink => demo::sink::run().await,
         }
