@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     channel::Channel,
-    codec::{Codec, Framing},
+    codec::{Codec, Framing, Inflation},
     endpoint::Endpoint,
     error::StreamError,
     layer::{Below, Layer},
@@ -18,19 +18,12 @@ use crate::{
 /// Stacks one layer on what is below it; runs on the arbiter of the connection.
 type Stack<U> = Arc<dyn Fn(Box<dyn Below<U>>, &StreamHandle) -> Box<dyn Below<U>> + Send + Sync>;
 
-fn stack<C, U>(make: impl Fn() -> C + Send + Sync + 'static) -> Stack<U>
+fn stack<C, U>(make: impl Fn(&StreamHandle) -> C + Send + Sync + 'static) -> Stack<U>
 where
     C: Codec<Above = U, Below = U>,
     U: crate::unit::Unit,
 {
-    Arc::new(move |below, stream| {
-        Box::new(Layer::start(
-            make(),
-            below,
-            &stream.info().endpoint,
-            stream.gates().1,
-        ))
-    })
+    Arc::new(move |below, stream| Box::new(Layer::start(make(stream), below, stream)))
 }
 
 /// The layers of a channel, listed from the application to the socket.
@@ -41,6 +34,10 @@ where
 pub struct Layers {
     frames: Vec<Stack<Frames>>,
     bytes: Vec<Stack<Chunk>>,
+    /// What the framing understands; its `max_frame` is each stream's own.
+    pub(crate) inflation: Inflation,
+    /// Some layer may hold frames back until there are more.
+    pub(crate) gathers: bool,
 }
 
 impl std::fmt::Debug for Layers {
@@ -64,8 +61,9 @@ impl Layers {
     where
         C: Codec<Above = Frames, Below = Frames>,
     {
-        self.frames.push(stack(make));
-        self
+        // Nobody knows what it does.
+        self.gathers = true;
+        self.push_frames(move |_| make())
     }
 
     /// Adds a layer of bytes, below those added before and below the framing.
@@ -74,8 +72,36 @@ impl Layers {
     where
         C: Codec<Above = Chunk, Below = Chunk>,
     {
+        self.gathers = true;
+        self.push_bytes(move |_| make())
+    }
+
+    pub(crate) fn push_frames<C>(
+        mut self,
+        make: impl Fn(&StreamHandle) -> C + Send + Sync + 'static,
+    ) -> Self
+    where
+        C: Codec<Above = Frames, Below = Frames>,
+    {
+        self.frames.push(stack(make));
+        self
+    }
+
+    pub(crate) fn push_bytes<C>(
+        mut self,
+        make: impl Fn(&StreamHandle) -> C + Send + Sync + 'static,
+    ) -> Self
+    where
+        C: Codec<Above = Chunk, Below = Chunk>,
+    {
         self.bytes.push(stack(make));
         self
+    }
+
+    /// How many layers there are of frames, and of bytes.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> (usize, usize) {
+        (self.frames.len(), self.bytes.len())
     }
 
     /// A channel with these layers over a stream.
@@ -83,23 +109,22 @@ impl Layers {
     /// If the arbiter of the stream has stopped, the channel is there but closed.
     pub fn channel(&self, stream: impl Into<StreamHandle>) -> Channel {
         let layers = self.clone();
-        Channel::spawn(stream.into(), move |stream| layers.build(stream))
+        Channel::spawn(stream.into(), self.gathers, move |stream| {
+            layers.build(stream)
+        })
     }
 
     /// Starts the layers above a stream, from the socket to the application.
-    fn build(&self, stream: &StreamHandle) -> Box<dyn Below<Frames>> {
+    pub(crate) fn build(&self, stream: &StreamHandle) -> Box<dyn Below<Frames>> {
         let below = self
             .bytes
             .iter()
             .rev()
             .fold(stream.below(), |below, stack| stack(below, stream));
-        let framing = Framing::new(stream.info().limits.max_frame);
-        let framing = Box::new(Layer::start(
-            framing,
-            below,
-            &stream.info().endpoint,
-            stream.gates().1,
-        ));
+        let mut inflation = self.inflation;
+        inflation.max_frame = stream.info().limits.max_frame;
+        let framing = Framing::with_inflation(inflation);
+        let framing = Box::new(Layer::start(framing, below, stream));
         self.frames
             .iter()
             .rev()

@@ -16,9 +16,10 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -37,6 +38,8 @@ pub struct Gate {
     cap: usize,
     state: AtomicUsize,
     queue: Mutex<Queue>,
+    waits: AtomicU64,
+    waited_nanos: AtomicU64,
 }
 
 #[derive(Default)]
@@ -48,6 +51,8 @@ struct Queue {
     served: VecDeque<(u64, usize)>,
     /// Hosts that wait until the gate is open, without taking anything, each with what it holds itself.
     readers: Vec<(Waker, usize)>,
+    /// Hosts that hold credit back, and let go of it when somebody waits.
+    holders: Vec<Waker>,
     closed: Option<StreamError>,
 }
 
@@ -72,6 +77,8 @@ impl Gate {
             cap: cap.max(1),
             state: AtomicUsize::new(0),
             queue: Mutex::default(),
+            waits: AtomicU64::new(0),
+            waited_nanos: AtomicU64::new(0),
         })
     }
 
@@ -88,6 +95,15 @@ impl Gate {
     /// True when somebody waits for credit, so that a layer that gathers should let go.
     pub fn is_contended(&self) -> bool {
         self.state.load(Ordering::Relaxed) & CONTENDED != 0
+    }
+
+    /// How often somebody had to wait for credit, and how long all of them together did.
+    pub fn waits(&self) -> (u64, Duration) {
+        let nanos = self.waited_nanos.load(Ordering::Relaxed);
+        (
+            self.waits.load(Ordering::Relaxed),
+            Duration::from_nanos(nanos),
+        )
     }
 
     /// True while there is credit left.
@@ -143,6 +159,7 @@ impl Gate {
             gate: self,
             weight: bytes.min(self.cap),
             ticket: None,
+            since: Instant::now(),
         }
         .await
     }
@@ -173,11 +190,13 @@ impl Gate {
         self.state.fetch_or(CONTENDED, Ordering::AcqRel);
         let waiting = std::mem::take(&mut queue.waiting);
         let readers = std::mem::take(&mut queue.readers);
+        let holders = std::mem::take(&mut queue.holders);
         drop(queue);
         waiting
             .into_values()
             .for_each(|waiting| waiting.waker.wake());
         readers.into_iter().for_each(|(waker, _)| waker.wake());
+        holders.into_iter().for_each(Waker::wake);
     }
 
     /// The error with which the gate was closed, if it was.
@@ -214,6 +233,22 @@ impl Gate {
         {
             Some(reader) => reader.1 = held,
             None => queue.readers.push((cx.waker().clone(), held)),
+        }
+        Poll::Pending
+    }
+
+    /// Ready when somebody waits for credit, or never will any more; wakes the task when that happens.
+    pub(crate) fn poll_wanted(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut queue = self.queue.lock();
+        if !queue.waiting.is_empty() || queue.closed.is_some() {
+            return Poll::Ready(());
+        }
+        if !queue
+            .holders
+            .iter()
+            .any(|waker| waker.will_wake(cx.waker()))
+        {
+            queue.holders.push(cx.waker().clone());
         }
         Poll::Pending
     }
@@ -284,6 +319,7 @@ struct Acquire<'a> {
     gate: &'a Arc<Gate>,
     weight: usize,
     ticket: Option<u64>,
+    since: Instant,
 }
 
 impl Future for Acquire<'_> {
@@ -295,6 +331,9 @@ impl Future for Acquire<'_> {
         if let Some(ticket) = self.ticket {
             if queue.take_served(ticket).is_some() {
                 self.ticket = None;
+                gate.waits.fetch_add(1, Ordering::Relaxed);
+                let nanos = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                gate.waited_nanos.fetch_add(nanos, Ordering::Relaxed);
                 return Poll::Ready(Ok(Credit {
                     gate: gate.clone(),
                     amount: self.weight,
@@ -328,6 +367,9 @@ impl Future for Acquire<'_> {
             woken = gate.serve(&mut queue);
         }
         let served = queue.take_served(ticket).is_some();
+        if !served {
+            woken.extend(queue.holders.drain(..));
+        }
         drop(queue);
         wake_all(woken);
         if served {

@@ -26,6 +26,7 @@ use crate::{
     message::{
         Abort, Attach, Detach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed,
     },
+    stream::{CloseStream, StreamHandle},
     unit::Unit,
 };
 
@@ -41,6 +42,7 @@ pub(crate) trait Below<U: Unit>: Send + Sync {
     fn write(&self, message: Write<U>) -> Result<(), Gone>;
     fn finish(&self) -> Result<(), Gone>;
     fn flush(&self, message: Flush) -> Result<(), Gone>;
+    fn close(&self, message: CloseStream) -> Result<(), Gone>;
     fn abort(&self);
     fn expect_more(&self);
     fn attach(&self, above: Box<dyn Above<U>>) -> Result<(), Gone>;
@@ -54,6 +56,10 @@ pub(crate) trait Above<U: Unit>: Send {
     fn lost(&self, error: StreamError);
     fn write_failed(&self, error: StreamError);
     fn tell(&self, message: Tell);
+    /// Another one takes this one's place, and with it whatever nobody took here. An actor has handed on all it had.
+    fn hand_over(&self, successor: &dyn Above<U>) {
+        let _ = successor;
+    }
 }
 
 impl<U, A> Below<U> for Addr<A>
@@ -63,6 +69,7 @@ where
         + Handler<Write<U>>
         + Handler<Finish>
         + Handler<Flush>
+        + Handler<CloseStream>
         + Handler<Abort>
         + Handler<ExpectMore>
         + Handler<Attach<U>>
@@ -77,6 +84,10 @@ where
     }
 
     fn flush(&self, message: Flush) -> Result<(), Gone> {
+        self.try_send(message).map_err(|_| Gone)
+    }
+
+    fn close(&self, message: CloseStream) -> Result<(), Gone> {
         self.try_send(message).map_err(|_| Gone)
     }
 
@@ -136,12 +147,28 @@ where
 /// What a codec may ask of this layer.
 struct Place {
     endpoint: Arc<str>,
+    down_gate: Arc<Gate>,
     up_gate: Arc<Gate>,
+}
+
+impl Place {
+    fn on(stream: &StreamHandle) -> Self {
+        let (down_gate, up_gate) = stream.gates();
+        Self {
+            endpoint: stream.info().endpoint.clone(),
+            down_gate: down_gate.clone(),
+            up_gate: up_gate.clone(),
+        }
+    }
 }
 
 impl Host for Place {
     fn now(&self) -> Instant {
         tokio::time::Instant::now().into_std()
+    }
+
+    fn down_gate(&self) -> &Arc<Gate> {
+        &self.down_gate
     }
 
     fn up_gate(&self) -> &Arc<Gate> {
@@ -157,9 +184,15 @@ pub struct Layer<C: Codec> {
     above: Option<Box<dyn Above<C::Above>>>,
     /// Flushes to be passed on behind what the codec gives out.
     flushes: VecDeque<Flush>,
+    /// Closes to be passed on behind those.
+    closes: Vec<CloseStream>,
+    /// Somebody closed the stream that this layer is the top of.
+    closing: bool,
     /// Something was read since the last drain.
     has_read: bool,
     timer: Option<Pin<Box<Sleep>>>,
+    /// The way down was finished.
+    finished: bool,
     /// The codec is finished; what it gave out before still goes up.
     failed: Option<StreamError>,
     /// The loss was told, by us or by a neighbour.
@@ -169,29 +202,41 @@ pub struct Layer<C: Codec> {
 }
 
 impl<C: Codec> Layer<C> {
-    /// Starts the layer on the current arbiter, above `below`.
+    /// Starts the layer on the current arbiter, above `below` in the chain over `stream`.
     pub(crate) fn start(
         codec: C,
         below: Box<dyn Below<C::Below>>,
-        endpoint: &Arc<str>,
-        up_gate: &Arc<Gate>,
+        stream: &StreamHandle,
     ) -> Addr<Self> {
-        let place = Place {
-            endpoint: endpoint.clone(),
-            up_gate: up_gate.clone(),
-        };
-        Actor::start(Self {
+        Actor::start(Self::new(codec, below, Place::on(stream)))
+    }
+
+    /// Starts the layer on the arbiter of `stream`, from any thread. If that has stopped, the address is closed.
+    pub(crate) fn start_on(
+        codec: C,
+        below: Box<dyn Below<C::Below>>,
+        stream: &StreamHandle,
+    ) -> Addr<Self> {
+        let place = Place::on(stream);
+        Self::start_in_arbiter(stream.arbiter(), move |_| Self::new(codec, below, place))
+    }
+
+    fn new(codec: C, below: Box<dyn Below<C::Below>>, place: Place) -> Self {
+        Self {
             codec,
             place,
             below,
             above: None,
             flushes: VecDeque::new(),
+            closes: Vec::new(),
+            closing: false,
             has_read: false,
             timer: None,
+            finished: false,
             failed: None,
             lost: false,
             detached: false,
-        })
+        }
     }
 
     /// Gives an input to the codec, unless it is finished.
@@ -203,14 +248,24 @@ impl<C: Codec> Layer<C> {
         }
     }
 
-    /// The one drain order: outputs, then flushes, then the timer.
+    /// Ends the way down, once: a close may come behind a finish.
+    fn finish(&mut self) {
+        if !std::mem::replace(&mut self.finished, true) {
+            self.input(|codec, place| codec.handle_finish(place));
+        }
+    }
+
+    /// The one drain order: outputs, then flushes and closes, then what somebody waits for, then the timer.
     fn drain(&mut self, cx: &mut TaskContext<'_>) {
         loop {
             self.drain_outputs(cx);
             while let Some(flush) = self.flushes.pop_front() {
                 self.pass_down(|below| below.flush(flush));
             }
-            if !self.fire_timer(cx) {
+            for close in std::mem::take(&mut self.closes) {
+                self.pass_down(|below| below.close(close));
+            }
+            if !self.let_go(cx) && !self.fire_timer(cx) {
                 break;
             }
         }
@@ -254,8 +309,12 @@ impl<C: Codec> Layer<C> {
             && !self.lost
         {
             self.lost = true;
+            // A close under way is no failure: it writes what is left, and reads on by itself.
+            let is_failure = !matches!(error, StreamError::Closed);
             self.pass_up(|above| above.lost(error));
-            self.below.abort();
+            if is_failure {
+                self.below.abort();
+            }
         }
     }
 
@@ -271,6 +330,17 @@ impl<C: Codec> Layer<C> {
         if let Some(above) = &self.above {
             send(&**above);
         }
+    }
+
+    /// Lets go of what the codec holds back, if somebody waits for the credit of it.
+    fn let_go(&mut self, cx: &TaskContext<'_>) -> bool {
+        let is_wanted = self.failed.is_none()
+            && self.codec.holds_back()
+            && self.place.down_gate.poll_wanted(cx).is_ready();
+        if is_wanted {
+            self.input(|codec, place| codec.handle_flush(place));
+        }
+        is_wanted
     }
 
     /// Arms the timer for what the codec wants. True when the codec had its turn.
@@ -331,7 +401,7 @@ impl<C: Codec> ActorFuture<Layer<C>> for Drain {
         cx: &mut TaskContext<'_>,
     ) -> Poll<()> {
         layer.drain(cx);
-        if layer.detached {
+        if layer.detached || (layer.closing && layer.lost) {
             ctx.stop();
             return Poll::Ready(());
         }
@@ -343,7 +413,11 @@ impl<C: Codec> Handler<Attach<C::Above>> for Layer<C> {
     type Result = ();
 
     fn handle(&mut self, message: Attach<C::Above>, ctx: &mut Context<Self>) {
-        self.above = Some(message.0);
+        if let Some(before) = self.above.replace(message.0) {
+            // Something was built on what was read as a stream so far.
+            self.pass_up(|above| before.hand_over(above));
+            return;
+        }
         // Only now may data come up.
         let this = ctx.address();
         self.pass_down(|below| below.attach(Box::new(this)));
@@ -371,7 +445,7 @@ impl<C: Codec> Handler<Finish> for Layer<C> {
     type Result = ();
 
     fn handle(&mut self, _: Finish, _: &mut Context<Self>) {
-        self.input(|codec, place| codec.handle_finish(place));
+        self.finish();
     }
 }
 
@@ -389,6 +463,16 @@ impl<C: Codec> Handler<Flush> for Layer<C> {
     fn handle(&mut self, message: Flush, _: &mut Context<Self>) {
         self.input(|codec, place| codec.handle_flush(place));
         self.flushes.push_back(message);
+    }
+}
+
+impl<C: Codec> Handler<CloseStream> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: CloseStream, _: &mut Context<Self>) {
+        self.finish();
+        self.closing = true;
+        self.closes.push(message);
     }
 }
 

@@ -10,15 +10,17 @@ pub mod endpoint;
 pub mod error;
 pub mod event;
 pub mod layer;
+pub mod layers;
 pub mod limits;
 pub mod listener;
 pub mod message;
+pub mod monitor;
 pub mod runtime;
 pub mod stream;
 pub mod unit;
 
 pub use chain::{Chain, Layers};
-pub use channel::{Channel, Head, Receiver};
+pub use channel::{BatchingChannel, Channel, CompressedChannel, Head, MonitoredChannel, Receiver};
 pub use credit::{Credit, Gate};
 pub use endpoint::Endpoint;
 pub use error::{
@@ -26,14 +28,16 @@ pub use error::{
     StreamError, WriteError,
 };
 pub use event::ConnectionEvent;
+pub use layers::LayerSpec;
 pub use limits::{
     DEFAULT_BATCH_SIZE, DEFAULT_BATCH_TIMEOUT, DEFAULT_BUFFER_SIZE, DEFAULT_COMPRESSION_LEVEL,
     Limits, MAX_BUFFER_SIZE, STREAM_CHUNK_SIZE,
 };
 pub use listener::{Listener, ListenerConfig};
+pub use monitor::{MonitorStats, Monitors};
 pub use runtime::Runtime;
 pub use stream::{
-    StreamHandle,
+    BufferedStream, MonitoredStream, StreamHandle,
     pipe::PipeStream,
     process::create_pipe_stream,
     tcp::{SocketStream, TcpConfig, create_socket_stream},

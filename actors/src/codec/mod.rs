@@ -3,7 +3,12 @@
 //! A [`Codec`] turns what comes down from above into what goes down below, and the other way round. It names no
 //! actor, no runtime and no socket; [`Layer`](crate::layer::Layer) is the only code that joins codecs and actors.
 
+pub mod batch;
+pub mod buffer;
+pub mod compress;
 pub mod framing;
+pub mod inflate;
+pub mod monitor;
 pub mod passthrough;
 pub mod testing;
 
@@ -17,13 +22,20 @@ use crate::{
     unit::Unit,
 };
 
+pub use batch::{Batch, BatchConfig};
+pub use buffer::{Buffer, BufferConfig};
+pub use compress::{Compress, CompressConfig};
 pub use framing::Framing;
+pub use inflate::Inflation;
+pub use monitor::Monitor;
 pub use passthrough::PassThrough;
 
 /// What a codec may ask its host while it handles an input.
 pub trait Host {
     /// The time, read only by codecs that need it.
     fn now(&self) -> Instant;
+    /// The gate of the downward direction, where those wait who have something to send.
+    fn down_gate(&self) -> &Arc<Gate>;
     /// The gate of the upward direction, which is charged for what grows on its way.
     fn up_gate(&self) -> &Arc<Gate>;
 }
@@ -134,6 +146,12 @@ pub trait Codec: Send + Unpin + 'static {
     /// Credit of what is held back until there is room above, in bytes.
     fn held(&self) -> usize {
         0
+    }
+
+    /// True when something on its way down is held back though it could go. The host lets go of it with
+    /// [`handle_flush`](Self::handle_flush) when somebody waits for the credit of it.
+    fn holds_back(&self) -> bool {
+        false
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.

@@ -2,12 +2,16 @@
 //!
 //! No runtime, no socket, no real time. It is public so that a codec written elsewhere can be tested the same way.
 
+mod over;
+
 use std::{
     cell::Cell,
     collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
+
+pub use over::Over;
 
 use super::{Codec, Host, Output};
 use crate::{
@@ -44,6 +48,10 @@ impl TestHost {
 impl Host for TestHost {
     fn now(&self) -> Instant {
         self.now.get()
+    }
+
+    fn down_gate(&self) -> &Arc<Gate> {
+        &self.down
     }
 
     fn up_gate(&self) -> &Arc<Gate> {
@@ -169,6 +177,13 @@ impl<C: Codec<Below = Chunk>> Side<C> {
         }
         if self.failed.is_none() {
             self.failed = failed;
+        }
+    }
+
+    /// Somebody waits for credit: lets go of what the codec holds back, as a host does.
+    pub fn contend(&mut self) {
+        if self.codec.holds_back() {
+            self.flush();
         }
     }
 

@@ -121,6 +121,14 @@ pub(crate) fn deflated(data: &[u8]) -> Vec<u8> {
     }
 }
 
+/// A snappy block of `data`.
+#[cfg(feature = "snappy")]
+pub(crate) fn snapped(data: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new()
+        .compress_vec(data)
+        .expect("snappy compresses anything")
+}
+
 /// A small generator for repeatable tests (splitmix64).
 pub(crate) struct Random(pub(crate) u64);
 
