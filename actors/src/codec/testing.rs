@@ -133,6 +133,11 @@ impl<C: Codec<Below = Chunk>> Side<C> {
         units
     }
 
+    /// Units that were delivered and that nobody took.
+    pub fn waiting(&self) -> usize {
+        self.delivered.len()
+    }
+
     /// What went wrong, if anything did.
     pub fn failure(&self) -> Option<&StreamError> {
         self.failed.as_ref()
