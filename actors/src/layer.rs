@@ -218,7 +218,13 @@ impl<C: Codec> Layer<C> {
         stream: &StreamHandle,
     ) -> Addr<Self> {
         let place = Place::on(stream);
-        Self::start_in_arbiter(stream.arbiter(), move |_| Self::new(codec, below, place))
+        // Not `start_in_arbiter`, whose mailbox refuses the 17th message that comes before the actor starts. Zero means without a
+        // limit.
+        let (sender, receiver) = actix::dev::channel::channel(0);
+        stream.arbiter().spawn_fn(move || {
+            Context::with_receiver(receiver).run(Self::new(codec, below, place));
+        });
+        Addr::new(sender)
     }
 
     fn new(codec: C, below: Box<dyn Below<C::Below>>, place: Place) -> Self {
@@ -480,7 +486,11 @@ impl<C: Codec> Handler<Abort> for Layer<C> {
     type Result = ();
 
     fn handle(&mut self, _: Abort, _: &mut Context<Self>) {
-        self.lost = true;
+        if !std::mem::replace(&mut self.lost, true) {
+            // Readers of a stream have nobody else who tells them.
+            let error = ConnectionLostError::new(&self.place.endpoint, LossReason::Aborted);
+            self.pass_up(|above| above.lost(error.into()));
+        }
         self.below.abort();
     }
 }
