@@ -268,7 +268,7 @@ impl<C: Codec> Layer<C> {
             while let Some(flush) = self.flushes.pop_front() {
                 self.pass_down(|below| below.flush(flush));
             }
-            for close in std::mem::take(&mut self.closes) {
+            while let Some(close) = self.closes.pop() {
                 self.pass_down(|below| below.close(close));
             }
             if !self.let_go(cx) && !self.fire_timer(cx) {
@@ -340,8 +340,8 @@ impl<C: Codec> Layer<C> {
 
     /// Lets go of what the codec holds back, if somebody waits for the credit of it.
     fn let_go(&mut self, cx: &TaskContext<'_>) -> bool {
-        let is_wanted = self.failed.is_none()
-            && self.codec.holds_back()
+        let is_wanted = self.codec.holds_back()
+            && self.failed.is_none()
             && self.place.down_gate.poll_wanted(cx).is_ready();
         if is_wanted {
             self.input(|codec, place| codec.handle_flush(place));

@@ -127,9 +127,13 @@ pub struct Frames {
 impl Frames {
     /// A batch of one frame whose payload is not copied.
     pub fn single(payload: Bytes) -> Self {
-        let mut builder = FramesBuilder::new();
-        builder.push_uncopied(payload);
-        builder.take()
+        let mut frames = Self::default();
+        frames.push_part(Part::Single {
+            head: Bytes::copy_from_slice(&head(payload.len())),
+            payload,
+            as_is: false,
+        });
+        frames
     }
 
     /// Takes a run of `count` whole frames as laid out on the wire, all with flag 0.

@@ -37,8 +37,11 @@ fn monitored(stream: StreamHandle) -> StreamHandle {
     MonitoredStream::with_monitors(stream, &Monitors::new()).into()
 }
 
+/// A name, and what it puts on a stream.
+type Dressing = (&'static str, fn(StreamHandle) -> StreamHandle);
+
 /// Every way to put the two on a stream.
-fn dressings() -> Vec<(&'static str, fn(StreamHandle) -> StreamHandle)> {
+fn dressings() -> Vec<Dressing> {
     vec![
         ("buffered", buffered),
         ("monitored", monitored),

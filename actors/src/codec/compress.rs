@@ -196,7 +196,7 @@ impl Compress {
     fn run(&self, run: Bytes, count: usize, compressor: &mut Compressor) -> Part {
         let any = || frames_of(&run).any(|frame| self.wants(payload_of(frame).len()));
         let run = if self.wants(run.len()) && any() {
-            let mut output = Vec::new();
+            let mut output = Vec::with_capacity(run.len());
             for frame in frames_of(&run) {
                 let payload = payload_of(frame);
                 if !(self.wants(payload.len())

@@ -290,6 +290,17 @@ mod tests {
     }
 
     #[test]
+    fn the_defaults_are_the_seeds() {
+        let batch = BatchConfig::default()
+            .batch_size(10)
+            .batch_timeout(Duration::from_millis(100));
+        assert_eq!(BatchConfig::default(), batch);
+        assert_eq!(BufferConfig::default().buffer_size(), 8192);
+        assert_eq!(CompressConfig::default(), CompressConfig::zlib(6));
+        assert!(BufferConfig::new(1_048_576).is_ok() && BufferConfig::new(1_048_577).is_err());
+    }
+
+    #[test]
     fn texts_say_what_the_table_says() {
         assert_eq!(kind("zlib"), Kind::Compress(CompressConfig::default()));
         assert_eq!(kind("zlib:0"), Kind::Compress(CompressConfig::zlib(0)));
