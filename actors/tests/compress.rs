@@ -62,10 +62,10 @@ fn receive(inflation: Inflation, wire: &[u8]) -> (Vec<Bytes>, Option<StreamError
 }
 
 fn configs() -> Vec<CompressConfig> {
-    let mut configs: Vec<_> = (0..=9).map(CompressConfig::zlib).collect();
+    let zlib = (0..=9).map(CompressConfig::zlib);
     #[cfg(feature = "snappy")]
-    configs.push(CompressConfig::snappy());
-    configs
+    let zlib = zlib.chain([CompressConfig::snappy()]);
+    zlib.collect()
 }
 
 #[test]

@@ -23,6 +23,7 @@ const FAST_GROWTH: usize = 2 << 20;
 /// The first piece of an inflated frame, in bytes.
 const FIRST_INFLATED: usize = 16 << 10;
 /// No snappy block yields more than this many times its own size: three bytes make 64 at best.
+#[cfg(feature = "snappy")]
 const MOST_SNAPPY: usize = 22;
 
 /// What inflating may cost, and whether snappy is understood.
