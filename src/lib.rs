@@ -31,6 +31,11 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// The examples of the page about layers, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/LAYERS.md")]
+struct LayersPage;
+
 #[cfg(feature = "rpc")]
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 pub mod brine;

@@ -623,6 +623,65 @@ fn keygen_writes_a_key_that_only_its_owner_reads() {
 }
 
 #[test]
+fn layers_stand_between_both_ends_and_python_reads_zlib() {
+    let layers = [
+        "--layer",
+        "monitor:channel",
+        "--layer",
+        "batch:20,10s",
+        "--layer",
+        "snappy",
+    ];
+    let served = Served::start(&["tcp://127.0.0.1:0"], &layers);
+    let endpoint = &served.endpoints[0];
+    let mut args = vec!["call", endpoint, "blob", "100000"];
+    args.extend(layers);
+    let output = run(&args);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && out.len() > 100_000, "{err}");
+    assert!(
+        err.contains("closed after") && err.contains("in 2 frames"),
+        "{err}"
+    );
+    let ping = printed(&["ping", endpoint, "--layer", "batch:20,10s", "--count", "3"]);
+    assert!(ping.starts_with("3 round trips"), "{ping}");
+
+    let peer = Peer::start(Script::File("server.py"), &[]);
+    let endpoint = format!("tcp://127.0.0.1:{}", peer.ready());
+    let long = "all work and no play ".repeat(500);
+    let echoed = printed(&[
+        "call", &endpoint, "echo", &long, "--layer", "zlib:9", "--layer", "buffer",
+    ]);
+    assert_eq!(echoed, format!("'{long}'"));
+}
+
+#[test]
+fn layers_that_make_no_sense_are_a_wrong_command_line() {
+    let mut args = vec![
+        "ping",
+        "tcp://127.0.0.1:1",
+        "--layer",
+        "buffer",
+        "--layer",
+        "zlib",
+    ];
+    let words = refused(2, &args);
+    assert!(
+        words.contains("zlib is a layer of frames and cannot stand below buffer"),
+        "{words}"
+    );
+    args.truncate(2);
+    for (layer, expected) in [
+        ("zlib:10", "expected a number from 0 to 9"),
+        ("gzip", "expected zlib, snappy, batch, buffer or monitor"),
+        ("buffer:2000000", "above the buffer limit of 1048576"),
+    ] {
+        let words = refused(2, &[&args[..], &["--layer", layer]].concat());
+        assert!(words.contains(expected), "{words}");
+    }
+}
+
+#[test]
 fn help_shows_examples() {
     for args in [
         &["--help"][..],

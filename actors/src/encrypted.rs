@@ -81,9 +81,9 @@ impl Layers {
     /// The actors of a connection end with a panic when the operating system has no random bytes for it.
     #[must_use]
     pub fn encrypt(self, config: EncryptConfig) -> Self {
-        self.bytes_for(move |stream| {
+        self.push_bytes(move |stream| {
             let ephemeral = Key::generate().expect("the operating system gives random bytes");
-            Encrypt::new(&config, stream.side, ephemeral)
+            Encrypt::new(&config, stream.side(), ephemeral)
         })
     }
 }

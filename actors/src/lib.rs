@@ -14,9 +14,11 @@ pub mod event;
 #[cfg(feature = "encrypt")]
 pub mod key;
 pub mod layer;
+pub mod layers;
 pub mod limits;
 pub mod listener;
 pub mod message;
+pub mod monitor;
 pub mod runtime;
 pub mod side;
 pub mod stream;
@@ -24,7 +26,7 @@ pub mod unit;
 pub mod work;
 
 pub use chain::{Chain, Layers};
-pub use channel::{Channel, Head, Receiver};
+pub use channel::{BatchingChannel, Channel, CompressedChannel, Head, MonitoredChannel, Receiver};
 pub use credit::{Credit, Gate};
 #[cfg(feature = "encrypt")]
 pub use encrypted::EncryptedChannel;
@@ -36,15 +38,17 @@ pub use error::{
 pub use event::ConnectionEvent;
 #[cfg(feature = "encrypt")]
 pub use key::{Key, KeyError};
+pub use layers::LayerSpec;
 pub use limits::{
     DEFAULT_BATCH_SIZE, DEFAULT_BATCH_TIMEOUT, DEFAULT_BUFFER_SIZE, DEFAULT_COMPRESSION_LEVEL,
     Limits, MAX_BUFFER_SIZE, STREAM_CHUNK_SIZE,
 };
 pub use listener::{Listener, ListenerConfig};
+pub use monitor::{MonitorStats, Monitors};
 pub use runtime::Runtime;
 pub use side::Side;
 pub use stream::{
-    StreamHandle,
+    BufferedStream, MonitoredStream, StreamHandle,
     pipe::PipeStream,
     process::create_pipe_stream,
     tcp::{SocketStream, TcpConfig, create_socket_stream},

@@ -13,7 +13,10 @@ use std::{
 
 use actix::{
     Actor, ActorContext, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle,
-    dev::{ContextParts, Envelope, Mailbox, ToEnvelope},
+    dev::{
+        ContextParts, Envelope, Mailbox, ToEnvelope,
+        channel::{AddressReceiver, AddressSender},
+    },
     fut::ActorFuture,
 };
 use tokio::sync::oneshot;
@@ -29,24 +32,30 @@ pub trait Work: Actor<Context = WorkContext<Self>> + Unpin {
     ///
     /// Outside of an actix arbiter.
     fn start_work(self) -> Addr<Self> {
-        let mut mailbox = Mailbox::default();
-        // Zero means without a limit in actix, so `try_send` never refuses.
-        mailbox.set_capacity(0);
-        let address = mailbox.address();
-        let ctx = WorkContext {
-            parts: ContextParts::new(mailbox.sender_producer()),
-            started: false,
-            last_handle: SpawnHandle::default(),
-            spawned: Vec::new(),
-            awaited: Vec::new(),
-        };
-        actix_rt::spawn(Running {
-            actor: self,
-            ctx,
-            mailbox,
-        });
-        address
+        let (sender, receiver) = unbounded();
+        actix_rt::spawn(Running::new(self, receiver));
+        Addr::new(sender)
     }
+
+    /// Makes and starts the actor on another arbiter. If that has stopped, the address is closed.
+    ///
+    /// Not [`start_in_arbiter`](Actor::start_in_arbiter), whose mailbox is bounded until the actor starts, and refuses
+    /// the 17th message that comes before.
+    fn start_work_on(
+        arbiter: &actix_rt::ArbiterHandle,
+        make: impl FnOnce() -> Self + Send + 'static,
+    ) -> Addr<Self> {
+        let (sender, receiver) = unbounded();
+        arbiter.spawn_fn(move || {
+            actix_rt::spawn(Running::new(make(), receiver));
+        });
+        Addr::new(sender)
+    }
+}
+
+/// The two ends of a mailbox that never refuses: zero means without a limit in actix.
+fn unbounded<A: Actor>() -> (AddressSender<A>, AddressReceiver<A>) {
+    actix::dev::channel::channel(0)
 }
 
 /// A future besides the work; it is taken out while it is polled.
@@ -166,6 +175,24 @@ struct Running<A: Work> {
     actor: A,
     ctx: WorkContext<A>,
     mailbox: Mailbox<A>,
+}
+
+impl<A: Work> Running<A> {
+    fn new(actor: A, receiver: AddressReceiver<A>) -> Self {
+        let mailbox = Mailbox::new(receiver);
+        let ctx = WorkContext {
+            parts: ContextParts::new(mailbox.sender_producer()),
+            started: false,
+            last_handle: SpawnHandle::default(),
+            spawned: Vec::new(),
+            awaited: Vec::new(),
+        };
+        Self {
+            actor,
+            ctx,
+            mailbox,
+        }
+    }
 }
 
 impl<A: Work> Future for Running<A> {

@@ -169,6 +169,8 @@ impl Link {
         }
         *posted += 1;
         self.flush_releases(&mut state);
+        // Somebody waits for the answer.
+        self.channel.pass_on();
         if let Some(deadline) = deadline {
             self.wake_before(state, deadline);
         }
@@ -300,6 +302,8 @@ impl Link {
             protocol.exception(seq, &unsendable(&error), scratch);
         }
         self.post(&mut state);
+        // The peer waits for it.
+        self.channel.pass_on();
     }
 
     /// Reads frames, each with its size. What they mean is dealt with outside of the lock.

@@ -57,21 +57,29 @@ impl Connection {
     /// RPyC over a channel, offering a service to the peer: [`VoidService`](crate::VoidService) to offer none.
     ///
     /// There is no handshake, so nothing is sent before the first call.
-    pub fn new(channel: Channel, service: impl Into<Arc<Service>>) -> Self {
+    pub fn new(channel: impl Into<Channel>, service: impl Into<Arc<Service>>) -> Self {
         Self::with_limits(channel, service, Limits::default())
     }
 
     /// As [`new`](Self::new), with limits of your own for what the peer may send.
-    pub fn with_limits(channel: Channel, service: impl Into<Arc<Service>>, limits: Limits) -> Self {
-        let link = Link::new(channel, service.into(), limits);
+    pub fn with_limits(
+        channel: impl Into<Channel>,
+        service: impl Into<Arc<Service>>,
+        limits: Limits,
+    ) -> Self {
+        let link = Link::new(channel.into(), service.into(), limits);
         let hold = link.hold();
         serving::start(link, None);
         Self::of(hold)
     }
 
     /// Serves a channel until it ends, whether or not anybody keeps the handle.
-    pub fn serve(channel: Channel, service: impl Into<Arc<Service>>, limits: Limits) -> Self {
-        let link = Link::new(channel, service.into(), limits);
+    pub fn serve(
+        channel: impl Into<Channel>,
+        service: impl Into<Arc<Service>>,
+        limits: Limits,
+    ) -> Self {
+        let link = Link::new(channel.into(), service.into(), limits);
         let connection = Self::of(link.hold());
         serving::start(link.clone(), Some(link.hold()));
         connection

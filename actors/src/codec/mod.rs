@@ -3,9 +3,14 @@
 //! A [`Codec`] turns what comes down from above into what goes down below, and the other way round. It names no
 //! actor, no runtime and no socket; [`Layer`](crate::layer::Layer) is the only code that joins codecs and actors.
 
+pub mod batch;
+pub mod buffer;
+pub mod compress;
 #[cfg(feature = "encrypt")]
 pub mod encrypt;
 pub mod framing;
+pub mod inflate;
+pub mod monitor;
 pub mod passthrough;
 pub mod testing;
 
@@ -19,15 +24,22 @@ use crate::{
     unit::Unit,
 };
 
+pub use batch::{Batch, BatchConfig};
+pub use buffer::{Buffer, BufferConfig};
+pub use compress::{Compress, CompressConfig};
 #[cfg(feature = "encrypt")]
 pub use encrypt::{Encrypt, EncryptConfig};
 pub use framing::Framing;
+pub use inflate::Inflation;
+pub use monitor::Monitor;
 pub use passthrough::PassThrough;
 
 /// What a codec may ask its host while it handles an input.
 pub trait Host {
     /// The time, read only by codecs that need it.
     fn now(&self) -> Instant;
+    /// The gate of the downward direction, where those wait who have something to send.
+    fn down_gate(&self) -> &Arc<Gate>;
     /// The gate of the upward direction, which is charged for what grows on its way.
     fn up_gate(&self) -> &Arc<Gate>;
 }
@@ -146,6 +158,12 @@ pub trait Codec: Send + Unpin + 'static {
     /// True while something on its way down is held back that [`handle_flush`](Self::handle_flush) cannot let go;
     /// flushes then wait behind it.
     fn holds_writes(&self) -> bool {
+        false
+    }
+
+    /// True when something on its way down is held back though it could go. The host lets go of it with
+    /// [`handle_flush`](Self::handle_flush) when somebody waits for the credit of it.
+    fn holds_back(&self) -> bool {
         false
     }
 

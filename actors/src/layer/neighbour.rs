@@ -10,6 +10,7 @@ use crate::{
     message::{
         Abort, Attach, Detach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed,
     },
+    stream::CloseStream,
     unit::Unit,
     work::Work,
 };
@@ -26,6 +27,7 @@ pub(crate) trait Below<U: Unit>: Send + Sync {
     fn write(&self, message: Write<U>) -> Result<(), Gone>;
     fn finish(&self) -> Result<(), Gone>;
     fn flush(&self, message: Flush) -> Result<(), Gone>;
+    fn close(&self, message: CloseStream) -> Result<(), Gone>;
     fn abort(&self);
     fn expect_more(&self);
     fn attach(&self, above: Box<dyn Above<U>>) -> Result<(), Gone>;
@@ -39,6 +41,10 @@ pub(crate) trait Above<U: Unit>: Send {
     fn lost(&self, error: StreamError);
     fn write_failed(&self, error: StreamError);
     fn tell(&self, message: Tell);
+    /// Another one takes this one's place, and with it whatever nobody took here. An actor has handed on all it had.
+    fn hand_over(&self, successor: &dyn Above<U>) {
+        let _ = successor;
+    }
 }
 
 impl<U, A> Below<U> for Addr<A>
@@ -48,6 +54,7 @@ where
         + Handler<Write<U>>
         + Handler<Finish>
         + Handler<Flush>
+        + Handler<CloseStream>
         + Handler<Abort>
         + Handler<ExpectMore>
         + Handler<Attach<U>>
@@ -62,6 +69,10 @@ where
     }
 
     fn flush(&self, message: Flush) -> Result<(), Gone> {
+        self.try_send(message).map_err(|_| Gone)
+    }
+
+    fn close(&self, message: CloseStream) -> Result<(), Gone> {
         self.try_send(message).map_err(|_| Gone)
     }
 

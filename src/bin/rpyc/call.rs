@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use rpyc::{Object, Value, endpoint::parse_duration};
 
-use crate::{Failure, literal, output};
+use crate::{Failure, layers, literal, output};
 
 /// How long a connection may take to end after the result was printed.
 pub(crate) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -27,6 +27,8 @@ pub(crate) struct Arguments {
     /// An argument by name
     #[arg(long, value_name = "NAME=VALUE", value_parser = keyword)]
     kw: Vec<(String, Value)>,
+    #[command(flatten)]
+    layers: layers::Arguments,
     /// How long the connection and the call may take: 500ms, 5s, 2m
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     timeout: Duration,
@@ -39,6 +41,7 @@ const HELP: &str = r#"Examples:
   rpyc call tcp://127.0.0.1:18861 add 1 2
   rpyc call tcp://127.0.0.1:18861 add '(1, "two")' '(b"three",)'
   rpyc call unix:/run/service.sock upper --kw text=hello --timeout 5s
+  rpyc call tcp://host:18861 blob 1000000 --layer zlib:9 --layer monitor
   rpyc call 'exec:ssh host rpyc serve --listen stdio:' add 1 2 --json
 
 What begins with a minus sign and is no plain number goes behind `--`:
@@ -63,11 +66,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         .map(|(name, value)| (name.as_str(), value))
         .collect();
     let call = async {
-        let connection = rpyc::connect_endpoint(&arguments.endpoint)
+        let connection = arguments
+            .layers
+            .connect(&arguments.endpoint)
             .await?
             .with_timeout(None);
         let result: Object = connection.call_kw(&arguments.name, &args, &kwargs).await?;
-        Ok::<_, rpyc::Error>((connection, result))
+        Ok::<_, Failure>((connection, result))
     };
     let (connection, result) = tokio::time::timeout(arguments.timeout, call)
         .await

@@ -6,6 +6,7 @@ mod builtin;
 mod call;
 mod demo;
 mod keygen;
+mod layers;
 mod literal;
 mod output;
 mod ping;
@@ -14,7 +15,7 @@ mod serve;
 use std::{io, process::ExitCode, time::Duration};
 
 use clap::{ArgAction, Parser, Subcommand};
-use rpyc::{Error, KeyError, StreamError};
+use rpyc::{Error, KeyError, StreamError, monitor::MONITOR};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -47,6 +48,13 @@ Endpoints:
   unix:path            a unix socket
   exec:command args    a child process's standard input and output
   stdio:               this process's own standard input and output
+
+Layers (--layer, from the application to the socket):
+  batch:20,50ms        waits for 20 messages or 50 ms, and sends them in one write
+  zlib:9               compresses; Python's rpyc reads it
+  snappy               compresses fast; the other end needs the same layer
+  buffer:32768         joins small writes
+  monitor              counts what passes, and says so on standard error at the end
 
 Exit status:
   0    all is well
@@ -186,6 +194,8 @@ fn start_logging(arguments: &Arguments) {
     let ours = Targets::new()
         .with_target("rpyc", level)
         .with_target("rpyc_actors", level)
+        // Only there when somebody asked for `--layer monitor`.
+        .with_target(MONITOR, level.max(LevelFilter::INFO))
         .with_default(if arguments.verbose > 1 {
             LevelFilter::DEBUG
         } else {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use rpyc::endpoint::parse_duration;
 
-use crate::{Failure, call::CLOSE_WITHIN, output};
+use crate::{Failure, call::CLOSE_WITHIN, layers, output};
 
 /// Measures round trips to a peer
 ///
@@ -15,6 +15,8 @@ use crate::{Failure, call::CLOSE_WITHIN, output};
 pub(crate) struct Arguments {
     /// Where the peer is
     endpoint: String,
+    #[command(flatten)]
+    layers: layers::Arguments,
     /// How many round trips
     #[arg(short, long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
@@ -29,7 +31,7 @@ Examples:
   rpyc ping unix:/run/service.sock --count 1000";
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let connect = rpyc::connect_endpoint(&arguments.endpoint);
+    let connect = arguments.layers.connect(&arguments.endpoint);
     let connection = tokio::time::timeout(arguments.timeout, connect)
         .await
         .map_err(|_| Failure::TimedOut(arguments.timeout))??

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 use rpyc::{
-    Chain, Channel, Connection, Endpoint, Server, ServerConfig, StreamError,
-    endpoint::parse_duration, protocol::Limits, stream::Address,
+    Chain, Connection, Endpoint, Server, ServerConfig, StreamError, endpoint::parse_duration,
+    protocol::Limits, stream::Address,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{Failure, builtin, output};
+use crate::{Failure, builtin, layers, output};
 
 /// Serves a built-in service
 ///
@@ -21,6 +21,8 @@ pub(crate) struct Arguments {
     /// Where to listen: tcp:// (port 0 for any free one), unix:, or stdio: alone
     #[arg(long, value_name = "ENDPOINT", required = true, num_args = 1..)]
     listen: Vec<String>,
+    #[command(flatten)]
+    layers: layers::Arguments,
     /// How long calls that are under way may take to finish: 500ms, 5s, 2m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     drain: Duration,
@@ -33,6 +35,7 @@ const HELP: &str = "\
 Examples:
   rpyc serve --listen tcp://127.0.0.1:18861
   rpyc serve --listen tcp://[::1]:0 unix:/tmp/rpyc.sock --drain 1m
+  rpyc serve --listen tcp://127.0.0.1:18861 --layer snappy --layer monitor
   rpyc call 'exec:rpyc serve --listen stdio:' add 1 2
 
 From Python:
@@ -44,7 +47,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let [only] = &arguments.listen[..]
         && only == STDIO
     {
-        return serve_stdio(&mut signals, arguments.drain).await;
+        return serve_stdio(&mut signals, arguments).await;
     }
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for text in &arguments.listen {
@@ -62,7 +65,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         endpoints.push(endpoint);
     }
-    let server = Server::bind_with(&endpoints, builtin::service(), ServerConfig::default())
+    let config = ServerConfig::default().layers(arguments.layers.layers()?);
+    let server = Server::bind_with(&endpoints, builtin::service(), config)
         .await
         .map_err(cannot_listen)?;
     for listener in server.listeners() {
@@ -82,9 +86,11 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 const STDIO: &str = "stdio:";
 
 /// Standard output belongs to the protocol here: nothing else may be printed.
-async fn serve_stdio(signals: &mut Signals, limit: Duration) -> Result<(), Failure> {
-    let stream = Chain::new(Endpoint::stdio()).open().await?;
-    let connection = Connection::serve(Channel::new(stream), builtin::service(), Limits::default());
+async fn serve_stdio(signals: &mut Signals, arguments: &Arguments) -> Result<(), Failure> {
+    let chain = Chain::new(Endpoint::stdio()).layers(arguments.layers.layers()?);
+    let channel = chain.connect().await?;
+    let connection = Connection::serve(channel, builtin::service(), Limits::default());
+    let limit = arguments.drain;
     tokio::select! {
         () = connection.ended() => return Ok(()),
         () = signals.first() => {}

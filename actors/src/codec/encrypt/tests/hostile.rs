@@ -239,6 +239,10 @@ impl Host for Stuck {
         crate::runtime::start_of_virtual_time()
     }
 
+    fn down_gate(&self) -> &Arc<Gate> {
+        &self.0
+    }
+
     fn up_gate(&self) -> &Arc<Gate> {
         &self.0
     }
