@@ -32,11 +32,14 @@ pub use limits::{
 };
 pub use listener::{Listener, ListenerConfig};
 pub use runtime::Runtime;
+#[cfg(feature = "__tls")]
+pub use stream::tls::{TlsConfig, create_ssl_stream};
 pub use stream::{
     StreamHandle,
     pipe::PipeStream,
     process::create_pipe_stream,
     tcp::{SocketStream, TcpConfig, create_socket_stream},
+    tunnel::TunneledSocketStream,
     unix::create_unix_stream,
 };
 pub use unit::{Chunk, Frames, FramesBuilder};

@@ -13,7 +13,10 @@ pub mod process;
 mod ring;
 pub mod stdio;
 pub mod tcp;
+#[cfg(feature = "__tls")]
+pub mod tls;
 mod transport;
+pub mod tunnel;
 pub mod unix;
 
 use std::{

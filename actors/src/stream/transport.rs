@@ -26,6 +26,20 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
     }
 }
 
+impl Transport for Box<dyn Transport> {
+    fn expect_more(&mut self) {
+        (**self).expect_more();
+    }
+
+    fn abort(&mut self) {
+        (**self).abort();
+    }
+
+    fn poll_end(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<LossReason>> {
+        (**self).poll_end(cx)
+    }
+}
+
 /// Where a stream leads, and what bounds it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -38,6 +52,9 @@ pub struct StreamInfo {
     pub peer: Option<Address>,
     /// What bounds the stream and the channel above it.
     pub limits: Limits,
+    /// What TLS's handshake established, on streams that speak it.
+    #[cfg(feature = "__tls")]
+    pub tls: Option<Arc<super::tls::TlsInfo>>,
 }
 
 impl StreamInfo {
@@ -48,6 +65,8 @@ impl StreamInfo {
             local: None,
             peer: None,
             limits: Limits::default(),
+            #[cfg(feature = "__tls")]
+            tls: None,
         }
     }
 
