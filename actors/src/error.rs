@@ -110,6 +110,11 @@ impl StreamError {
         Self::ApiMisuse(what.into())
     }
 
+    /// True when the transport ended without its own mark of an end.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        matches!(self, Self::ConnectionLost(error) if matches!(error.reason, LossReason::CutOff))
+    }
+
     /// True when the connection is gone for a reason that a new connection may cure.
     pub fn is_connection_lost(&self) -> bool {
         matches!(self, Self::ConnectionLost(_))

@@ -400,6 +400,11 @@ impl Handler<Lost> for Head {
     type Result = ();
 
     fn handle(&mut self, message: Lost, _: &mut Context<Self>) {
+        if self.closing.is_some() && message.0.is_cut_off() {
+            // What comes while we close is dropped, so there is nothing that could have been cut short.
+            self.ended = true;
+            return;
+        }
         self.fail(message.0);
     }
 }
