@@ -15,7 +15,7 @@ use rpyc::{
 use bytes::Bytes;
 
 use crate::{
-    certificates::{Ca, Folder, Pair},
+    certificates::{Ca, Folder, Pair, has_openssl},
     python::{Peer, Script},
     support::{assert_alive, python_program, soon, until},
 };
@@ -74,6 +74,9 @@ async fn a_rust_client_calls_a_python_server() {
 
 #[tokio::test]
 async fn certificates_of_plain_openssl_work_both_ways() {
+    if !has_openssl() {
+        return;
+    }
     let folder = Folder::new();
     let (server, client) = (folder.openssl("server"), folder.openssl("client"));
     let peer = python_server(&server, Some(&client.certificate));
@@ -100,6 +103,9 @@ async fn certificates_of_plain_openssl_work_both_ways() {
 
 #[tokio::test]
 async fn a_python_server_without_a_good_certificate_is_refused() {
+    if !has_openssl() {
+        return;
+    }
     let folder = Folder::new();
     let ca = Ca::new(&folder, "ca");
     let peer = python_server(&folder.openssl("server"), None);
@@ -120,6 +126,9 @@ async fn a_python_server_without_a_good_certificate_is_refused() {
 
 #[tokio::test]
 async fn a_python_server_that_exits_is_a_loss() {
+    if !has_openssl() {
+        return;
+    }
     let folder = Folder::new();
     let server = folder.openssl("server");
     let peer = python_server(&server, None);

@@ -37,7 +37,7 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// What plain `openssl req -x509` makes: a CA's certificate without alternative names, and its key.
+    /// What plain `openssl req -x509` makes: a CA's certificate without alternative names, and its key. Ask [`has_openssl`] first.
     pub(crate) fn openssl(&self, name: &str) -> Pair {
         let pair = self.pair(name);
         let output = Command::new("openssl")
@@ -77,6 +77,17 @@ impl Drop for Folder {
     }
 }
 
+/// Whether openssl(1) is there. If not, that is a failure with `CI=true`, and otherwise said on standard error.
+pub(crate) fn has_openssl() -> bool {
+    let is_there = Command::new("openssl").arg("version").output().is_ok();
+    if !is_there {
+        let what = "openssl is not installed, so a test did not run";
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{what}");
+        eprintln!("{what}");
+    }
+    is_there
+}
+
 /// The files of a certificate and its key.
 #[derive(Clone, Debug)]
 pub(crate) struct Pair {
@@ -100,7 +111,7 @@ impl Pair {
         )
     }
 
-    /// The certificate's SHA-256, as openssl prints it.
+    /// The certificate's SHA-256, as openssl prints it. Ask [`has_openssl`] first.
     pub(crate) fn fingerprint(&self) -> String {
         let output = Command::new("openssl")
             .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
