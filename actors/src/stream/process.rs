@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     process::{ExitStatus, Stdio},
     sync::Arc,
@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     Address, ByteStream, StreamHandle, StreamInfo, Transport,
     pipe::{Halves, PipeStream},
+    transport::write_through,
 };
 use crate::{
     error::{ConnectError, ConnectFailure, LossReason, StreamError},
@@ -61,33 +62,7 @@ impl AsyncRead for ChildPipes {
 }
 
 impl AsyncWrite for ChildPipes {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipes).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipes).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.pipes.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipes).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipes).poll_shutdown(cx)
-    }
+    write_through!(pipes);
 }
 
 impl Transport for ChildPipes {

@@ -15,7 +15,7 @@ mod pem;
 mod verify;
 
 use std::{
-    io::{self, IoSlice},
+    io,
     path::Path,
     pin::Pin,
     sync::Arc,
@@ -35,7 +35,9 @@ pub use error::TlsError;
 pub use identity::{PeerCertificate, TlsInfo};
 pub use pem::Pem;
 
-use super::{ByteStream, StreamHandle, StreamInfo, Transport, tcp::SocketStream};
+use super::{
+    ByteStream, StreamHandle, StreamInfo, Transport, tcp::SocketStream, transport::write_through,
+};
 use crate::{
     endpoint::Endpoint,
     error::{LossReason, StreamError},
@@ -70,34 +72,8 @@ impl<T: Transport> AsyncRead for Tls<T> {
 }
 
 impl<T: Transport> AsyncWrite for Tls<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    /// Sends the close_notify and ends the transport's direction; the peer's goes on.
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+    // A shutdown sends the close_notify and ends the transport's direction; the peer's goes on.
+    write_through!(stream);
 }
 
 impl<T: Transport> Transport for Tls<T> {

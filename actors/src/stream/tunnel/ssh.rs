@@ -1,7 +1,7 @@
 //! `ssh -W`: the user's own ssh, with its configuration, keys and known hosts.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -16,6 +16,7 @@ use crate::{
     stream::{
         Address, Transport,
         process::{self, ChildPipes, Said},
+        transport::write_through,
     },
 };
 
@@ -71,33 +72,7 @@ impl AsyncRead for Ssh {
 }
 
 impl AsyncWrite for Ssh {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipes).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipes).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.pipes.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipes).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipes).poll_shutdown(cx)
-    }
+    write_through!(pipes);
 }
 
 impl Transport for Ssh {
