@@ -59,6 +59,8 @@ pub mod service;
 
 pub use rpyc_actors::*;
 
+#[cfg(all(feature = "rpc", any(feature = "tls", feature = "aws-lc-rs")))]
+pub use self::client::ssl_connect;
 #[cfg(feature = "rpc")]
 pub use self::{
     brine::Value,

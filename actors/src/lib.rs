@@ -47,11 +47,14 @@ pub use listener::{Listener, ListenerConfig};
 pub use monitor::{MonitorStats, Monitors};
 pub use runtime::Runtime;
 pub use side::Side;
+#[cfg(feature = "__tls")]
+pub use stream::tls::{TlsConfig, create_ssl_stream};
 pub use stream::{
     BufferedStream, MonitoredStream, StreamHandle,
     pipe::PipeStream,
     process::create_pipe_stream,
     tcp::{SocketStream, TcpConfig, create_socket_stream},
+    tunnel::TunneledSocketStream,
     unix::create_unix_stream,
 };
 pub use unit::{Chunk, Frames, FramesBuilder};

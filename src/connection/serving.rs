@@ -321,6 +321,11 @@ impl Serving {
 
     /// The peer ended its direction.
     fn handle_end(&mut self) {
+        if self.link.is_close_wanted() {
+            // The peer's answer to our CLOSE, which came before this actor had its turn.
+            self.end(StreamError::Closed);
+            return;
+        }
         if !self.peer_closes || self.is_idle() {
             self.end(ended_by_peer(&self.link));
             return;
@@ -328,6 +333,18 @@ impl Serving {
         // Our own calls will have no answer any more, and those we finish have nobody who waits.
         self.link.end(&ended_by_peer(&self.link));
         self.patience = Some(Box::pin(tokio::time::sleep(FINISH_WITHIN)));
+    }
+
+    /// The connection is lost. Stock Python ends TLS without a close_notify, so behind a CLOSE that is an end like any other: nothing more was
+    /// due. The events of a channel come in order, so a CLOSE that came first is known by now. Behind our own CLOSE it does not matter how
+    /// the peer ends.
+    fn handle_loss(&mut self, error: ConnectionLostError) {
+        let is_cut_off = matches!(error.reason, LossReason::CutOff);
+        if self.link.is_close_wanted() || (self.peer_closes && is_cut_off) {
+            self.handle_end();
+        } else {
+            self.end(error.into());
+        }
     }
 
     /// Whether the peer closed and all is done that it had asked for.
@@ -459,7 +476,7 @@ impl Handler<ConnectionEvent> for Serving {
     fn handle(&mut self, event: ConnectionEvent, _: &mut Context<Self>) {
         match event {
             ConnectionEvent::Ended { .. } => self.handle_end(),
-            ConnectionEvent::Lost(error) => self.end(error.into()),
+            ConnectionEvent::Lost(error) => self.handle_loss(error),
             ConnectionEvent::Closed { .. } => self.end(StreamError::Closed),
             _ => {}
         }

@@ -337,6 +337,12 @@ impl Channel {
         self.shared.info.peer.as_ref()
     }
 
+    /// What TLS's handshake established, the peer's certificate among it; `None` on streams that do not speak it.
+    #[cfg(feature = "__tls")]
+    pub fn tls(&self) -> Option<&crate::stream::tls::TlsInfo> {
+        self.shared.info.tls.as_deref()
+    }
+
     /// The arbiter on which this channel's actors live: tasks that run there save the way between threads.
     pub fn arbiter(&self) -> &actix_rt::ArbiterHandle {
         &self.shared.arbiter

@@ -271,6 +271,12 @@ impl StreamHandle {
         self.info.peer.as_ref()
     }
 
+    /// What TLS's handshake established, the peer's certificate among it; `None` on streams that do not speak it.
+    #[cfg(feature = "__tls")]
+    pub fn tls(&self) -> Option<&super::tls::TlsInfo> {
+        self.info.tls.as_deref()
+    }
+
     /// [`read`](Self::read) for plain threads.
     ///
     /// # Errors

@@ -18,7 +18,10 @@ mod readiness;
 mod ring;
 pub mod stdio;
 pub mod tcp;
+#[cfg(feature = "__tls")]
+pub mod tls;
 mod transport;
+pub mod tunnel;
 pub mod unix;
 
 use std::{

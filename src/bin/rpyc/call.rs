@@ -40,6 +40,7 @@ pub(crate) struct Arguments {
 const HELP: &str = r#"Examples:
   rpyc call tcp://127.0.0.1:18861 add 1 2
   rpyc call tcp://127.0.0.1:18861 add '(1, "two")' '(b"three",)'
+  rpyc call 'tls://service.example:18821?ca=ca.crt&cert=me.crt&key=me.key' add 1 2
   rpyc call unix:/run/service.sock upper --kw text=hello --timeout 5s
   rpyc call tcp://host:18861 blob 1000000 --layer zlib:9 --layer monitor
   rpyc call 'exec:ssh host rpyc serve --listen stdio:' add 1 2 --json

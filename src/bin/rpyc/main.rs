@@ -45,9 +45,12 @@ enum Command {
 const HELP: &str = "\
 Endpoints:
   tcp://host:port      TCP; an IPv6 address stands in brackets
+  tls://host:port      TLS; ?ca=FILE for a CA of your own, ?cert=FILE&key=FILE for a certificate of this end,
+                       ?verify=full, ca, pin:SHA256 or insecure, ?name=NAME, to listen ?clients=optional
   unix:path            a unix socket
   exec:command args    a child process's standard input and output
   stdio:               this process's own standard input and output
+  tcp:// and tls:// go through a proxy with ?via=socks5://[user:password@]host:port, http://... or ssh://[user@]host
 
 Layers (--layer, from the application to the socket):
   batch:20,50ms        waits for 20 messages or 50 ms, and sends them in one write

@@ -28,6 +28,7 @@ pub(crate) struct Arguments {
 const HELP: &str = "\
 Examples:
   rpyc ping tcp://127.0.0.1:18861
+  rpyc ping 'tcp://inside.example:18861?via=ssh://gate.example'
   rpyc ping unix:/run/service.sock --count 1000";
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {

@@ -18,7 +18,7 @@ use crate::{Failure, builtin, layers, output};
 #[derive(Args, Debug)]
 #[command(after_help = HELP)]
 pub(crate) struct Arguments {
-    /// Where to listen: tcp:// (port 0 for any free one), unix:, or stdio: alone
+    /// Where to listen: tcp:// or tls:// (port 0 for any free one), unix:, or stdio: alone
     #[arg(long, value_name = "ENDPOINT", required = true, num_args = 1..)]
     listen: Vec<String>,
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// How long calls that are under way may take to finish: 500ms, 5s, 2m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     drain: Duration,
-    /// Listens where other machines can connect, too: whoever can connect can call, and the network can read along
+    /// Listens where other machines can connect, too, without TLS that wants a certificate of each client
     #[arg(long)]
     insecure: bool,
 }
@@ -36,6 +36,7 @@ Examples:
   rpyc serve --listen tcp://127.0.0.1:18861
   rpyc serve --listen tcp://[::1]:0 unix:/tmp/rpyc.sock --drain 1m
   rpyc serve --listen tcp://127.0.0.1:18861 --layer snappy --layer monitor
+  rpyc serve --listen 'tls://0.0.0.0:18821?cert=server.crt&key=server.key&ca=clients.crt'
   rpyc call 'exec:rpyc serve --listen stdio:' add 1 2
 
 From Python:
@@ -57,10 +58,16 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
             ));
         }
         let endpoint: Endpoint = text.parse()?;
-        if !endpoint.is_local() && !arguments.insecure {
+        if !endpoint.is_local() && !endpoint.is_guarded() && !arguments.insecure {
+            let danger = match endpoint.scheme() {
+                "tls" => {
+                    "whoever connects can call, since no certificate that a CA vouches for is wanted of clients"
+                }
+                _ => "whoever connects can call, and nothing is encrypted",
+            };
             return Err(Failure::Usage(format!(
-                "refusing to listen on {endpoint}: other machines could connect, whoever connects can call, and nothing is \
-                 encrypted. Give a loopback address or a unix socket, or --insecure if that is what you want"
+                "refusing to listen on {endpoint}: other machines could connect, and {danger}. Give a loopback address, a unix socket \
+                 or tls:// with ca, or --insecure if that is what you want"
             )));
         }
         endpoints.push(endpoint);
@@ -69,9 +76,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let server = Server::bind_with(&endpoints, builtin::service(), config)
         .await
         .map_err(cannot_listen)?;
-    for listener in server.listeners() {
+    for (endpoint, listener) in endpoints.iter().zip(server.listeners()) {
         match listener.local_address() {
-            Address::Tcp(address) => output::line(format_args!("listening on tcp://{address}"))?,
+            Address::Tcp(address) => {
+                let scheme = endpoint.scheme();
+                output::line(format_args!("listening on {scheme}://{address}"))?;
+            }
             other => output::line(format_args!("listening on {other}"))?,
         }
     }
