@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::BytesMut;
 
 use crate::{
-    brine::{BrineError, FromValue, Value},
+    brine::BrineError,
     connection::{Exported, Hold, Link, tag_of},
     error::Error,
     object::{FromObject, Object},
@@ -216,14 +216,7 @@ impl Netref {
     ///
     /// Items of an iterator that were on their way are lost.
     pub async fn next_items<R: FromObject>(&self, count: u64) -> Result<Vec<R>, Error> {
-        let items = match self.ask(Ask::buffiter(&self.inner.id, Some(count))).await? {
-            Object::Value(Value::Tuple(items)) => items.into_iter().map(Object::Value).collect(),
-            Object::Tuple(items) => items,
-            other => {
-                return Err(Vec::<Value>::from_value(other.into_value()?)
-                    .map_or_else(Error::from, |_| Error::StopIteration));
-            }
-        };
+        let items: Vec<Object> = self.ask(Ask::buffiter(&self.inner.id, Some(count))).await?;
         Ok(items
             .into_iter()
             .map(R::from_object)

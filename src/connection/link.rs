@@ -21,7 +21,6 @@ use super::{
     export::{Exported, LocalItem},
     hold::Hold,
     nested::Nested,
-    outgoing::Outgoing,
 };
 use crate::{
     error::Error,
@@ -262,7 +261,7 @@ impl Link {
                 Object::Tuple(items.into_iter().map(|item| self.import(item)).collect())
             }
             LocalItem::Theirs(id) => Object::Netref(Netref::new(self, id)),
-            LocalItem::Ours(Exported::Root(_)) => Object::Root,
+            LocalItem::Ours(Exported::Root(service)) => Object::Root(service),
             LocalItem::Ours(Exported::Function(function)) => Object::Function(function),
         }
     }
@@ -278,7 +277,7 @@ impl Link {
     }
 
     /// Answers a request.
-    pub(super) fn reply(self: &Arc<Self>, seq: &Seq, result: Result<&Object, &Exception>) {
+    pub(super) fn reply(&self, seq: &Seq, result: Result<&Object, &Exception>) {
         let mut state = self.state.lock();
         let State {
             protocol,
@@ -290,7 +289,7 @@ impl Link {
             return;
         }
         let sent = match result {
-            Ok(object) => protocol.reply(seq, &Outgoing { link: self, object }, scratch),
+            Ok(object) => protocol.reply(seq, object, scratch),
             Err(exception) => {
                 protocol.exception(seq, exception, scratch);
                 Ok(())

@@ -8,7 +8,6 @@ mod export;
 mod hold;
 mod link;
 mod nested;
-mod outgoing;
 mod serving;
 
 use std::{sync::Arc, time::Duration};
