@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use crate::{
     brine::BrineError,
-    connection::{Exported, Hold, Link, tag_of},
+    connection::{Deadline, Exported, Hold, Link, tag_of},
     error::Error,
     object::{FromObject, Object},
     protocol::{Ask, Exception, Handler, IdPack, Pack, PackTuple, Packer, Refusal},
@@ -80,9 +80,8 @@ impl Netref {
     }
 
     async fn ask<P: PackTuple<Exported>, R: FromObject>(&self, ask: Ask<P>) -> Result<R, Error> {
-        Ok(R::from_object(
-            self.inner.link.ask(ask, self.timeout).await?,
-        )?)
+        let deadline = Deadline::after(self.timeout);
+        Ok(R::from_object(self.inner.link.ask(ask, deadline).await?)?)
     }
 
     /// Calls the object. `args` is a Rust tuple.

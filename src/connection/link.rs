@@ -14,14 +14,11 @@ use std::{
 
 use bytes::BytesMut;
 use parking_lot::{Mutex, MutexGuard};
-use rpyc_actors::{Channel, Credit, Frames, Runtime, StreamError};
+use rpyc_actors::{Channel, Credit, Frames, StreamError};
 use tokio::sync::oneshot;
 
-use super::{
-    export::{Exported, LocalItem},
-    hold::Hold,
-    nested::Nested,
-};
+pub(super) use super::export::LocalItem;
+use super::{deadline::Deadline, export::Exported, hold::Hold, nested::Nested};
 use crate::{
     error::Error,
     netref::Netref,
@@ -35,9 +32,6 @@ use crate::{
 
 /// Credit that a call asks for before its size is known, in bytes.
 const CALL_ESTIMATE: usize = 128;
-/// Credit that a call waits for when there is none. It is more than most calls need and goes back at once: with the estimate, the end of
-/// one large frame would let in everybody who waits, each with a large frame perhaps.
-const WAITING_ESTIMATE: usize = 256 << 10;
 /// How long a reference that nobody uses waits for a request that its DEL can follow.
 const RELEASE_AFTER: Duration = Duration::from_millis(20);
 
@@ -201,23 +195,22 @@ impl Link {
     pub(crate) async fn ask<P: PackTuple<Exported>>(
         self: &Arc<Self>,
         ask: Ask<P>,
-        timeout: Option<Duration>,
+        deadline: Deadline,
     ) -> Result<Object, Error> {
-        Ok(self.import(self.ask_item(ask, timeout).await?))
+        Ok(self.import(self.ask_item(ask, deadline).await?))
     }
 
     /// [`ask`](Self::ask), without making handles of the references in the answer.
     pub(super) async fn ask_item<P: PackTuple<Exported>>(
         &self,
         ask: Ask<P>,
-        timeout: Option<Duration>,
+        deadline: Deadline,
     ) -> Result<LocalItem, Error> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let credit = match self.channel.try_reserve(CALL_ESTIMATE) {
             Some(credit) => credit,
-            None => self.wait_for_room(timeout).await?,
+            None => self.wait_for_room(deadline).await?,
         };
-        let receiver = self.start(&ask, deadline, credit)?;
+        let receiver = self.start(&ask, deadline.at(), credit)?;
         drop(ask);
         let _nested = Nested::enter(self);
         let waiting = Waiting {
@@ -229,28 +222,8 @@ impl Link {
             Err(Failure::Call(error)) => Err(error.into()),
             Err(Failure::NotSent(error)) => Err(Error::NotSent(error)),
             Err(Failure::MayHaveRun(error)) => Err(Error::MayHaveRun(error)),
-            Err(Failure::TimedOut) => Err(Error::TimedOut(timeout.unwrap_or_default())),
+            Err(Failure::TimedOut) => Err(deadline.passed()),
         }
-    }
-
-    /// Waits in line until the peer, or the kernel, took some of what was sent before.
-    async fn wait_for_room(&self, timeout: Option<Duration>) -> Result<Credit, Error> {
-        let room = self.channel.reserve(WAITING_ESTIMATE);
-        let room = match timeout {
-            None => room.await,
-            Some(after) => {
-                let clock = Runtime::with_arbiters([self.channel.arbiter().clone()])?;
-                tokio::select! {
-                    biased;
-                    room = room => room,
-                    () = clock.sleep(after) => Err(StreamError::TimedOut {
-                        what: "the wait for room to send",
-                        after,
-                    }),
-                }
-            }
-        };
-        room.map_err(|error| Error::NotSent(self.end_reason().unwrap_or(error)))
     }
 
     /// Makes handles of the references in an item.

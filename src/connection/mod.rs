@@ -4,6 +4,7 @@
 //! answers and keeps deadlines on the channel's arbiter; calls are encoded where they are made, by any thread.
 
 mod answer;
+mod deadline;
 mod export;
 mod hold;
 mod link;
@@ -14,6 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use rpyc_actors::{Channel, StreamError};
 
+pub(crate) use deadline::Deadline;
 pub use export::Exported;
 pub(crate) use hold::{Hold, tag_of};
 pub(crate) use link::Link;
@@ -23,8 +25,8 @@ use crate::{
     brine::Str,
     error::Error,
     netref::Netref,
-    object::{FromObject, Object},
-    protocol::{Ask, IdPack, Limits, PackTuple, Stats},
+    object::FromObject,
+    protocol::{Ask, Limits, PackTuple, Stats},
     service::Service,
 };
 
@@ -83,25 +85,15 @@ impl Connection {
         }
     }
 
-    /// The same connection with another deadline for each call; `None` waits for ever. 30 s by default.
+    /// The same connection with another deadline for each call, with all that it needs before; `None` waits for ever. 30 s by default.
     #[must_use]
     pub fn with_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeout = timeout.into();
         self
     }
 
-    async fn root_id(&self) -> Result<&IdPack, Error> {
-        let ask = async || match self.link.ask_item(Ask::get_root(), self.timeout).await? {
-            crate::protocol::Item::Theirs(id) => Ok(id),
-            other => {
-                let error = crate::brine::ConvertError::other(
-                    "a reference",
-                    Object::type_name(&self.link.import(other)),
-                );
-                Err(Error::from(error))
-            }
-        };
-        self.link.root.get_or_try_init(ask).await
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.timeout)
     }
 
     /// The peer's root: its service. Asked for once.
@@ -114,7 +106,7 @@ impl Connection {
     ///
     /// Nothing is lost.
     pub async fn root(&self) -> Result<Netref, Error> {
-        let id = self.root_id().await?.clone();
+        let id = self.link.root(self.deadline()).await?.clone();
         Ok(Netref::uncounted(&self.link, id).with_timeout(self.timeout))
     }
 
@@ -150,13 +142,11 @@ impl Connection {
         args: impl PackTuple<Exported>,
         kwargs: impl PackTuple<Exported>,
     ) -> Result<R, Error> {
-        let root = match self.link.root.get() {
-            Some(root) => root,
-            None => self.root_id().await?,
-        };
+        let deadline = self.deadline();
+        let root = self.link.root(deadline).await?;
         Ok(R::from_object(
             self.link
-                .ask(Ask::call_attr(root, name, args, kwargs), self.timeout)
+                .ask(Ask::call_attr(root, name, args, kwargs), deadline)
                 .await?,
         )?)
     }
@@ -171,11 +161,10 @@ impl Connection {
     ///
     /// Nothing is lost.
     pub async fn getattr<R: FromObject>(&self, name: &str) -> Result<R, Error> {
-        let root = self.root_id().await?;
+        let deadline = self.deadline();
+        let root = self.link.root(deadline).await?;
         Ok(R::from_object(
-            self.link
-                .ask(Ask::get_attr(root, name), self.timeout)
-                .await?,
+            self.link.ask(Ask::get_attr(root, name), deadline).await?,
         )?)
     }
 
@@ -190,7 +179,7 @@ impl Connection {
     /// Nothing is lost.
     pub async fn ping(&self) -> Result<Duration, Error> {
         let start = std::time::Instant::now();
-        let answer = self.link.ask(Ask::ping(PING), self.timeout).await?;
+        let answer = self.link.ask(Ask::ping(PING), self.deadline()).await?;
         if Str::from_object(answer)? != *PING {
             let error = StreamError::peer("the answer to a ping has other data than the ping");
             return Err(error.at(&self.link.channel.endpoint().into()).into());
