@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::Waker,
     time::{Duration, Instant},
@@ -63,6 +63,9 @@ impl Waiter {
 pub(crate) struct Link {
     pub(super) channel: Channel,
     pub(super) service: Arc<Service>,
+    pub(super) limits: Limits,
+    /// Requests that were refused because of one of them.
+    pub(super) refused: AtomicU64,
     state: Mutex<State>,
     /// Calls made by handlers of this connection that wait for their answer.
     pub(super) nested: AtomicUsize,
@@ -116,6 +119,8 @@ impl Link {
         Self {
             channel,
             service,
+            limits,
+            refused: AtomicU64::new(0),
             state: Mutex::new(state),
             nested: AtomicUsize::new(0),
             root: tokio::sync::OnceCell::new(),
@@ -447,7 +452,9 @@ impl Link {
     }
 
     pub(super) fn stats(&self) -> crate::protocol::Stats {
-        self.state.lock().protocol.stats()
+        let mut stats = self.state.lock().protocol.stats();
+        stats.refused = self.refused.load(Ordering::Relaxed);
+        stats
     }
 
     /// Calls of our own handlers that wait for the peer.

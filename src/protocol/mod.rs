@@ -525,6 +525,7 @@ impl<W, T: Export> Protocol<W, T> {
             pending: self.pending.open(),
             exported: self.exports.len(),
             imported: self.imports.len(),
+            refused: 0,
         }
     }
 }
@@ -539,4 +540,7 @@ pub struct Stats {
     pub exported: usize,
     /// Objects of the peer that we hold, or have not told it yet that we do not.
     pub imported: usize,
+    /// Requests of the peer that were answered with an exception because of a limit of the host's, since the beginning. The protocol
+    /// itself leaves it at 0.
+    pub refused: u64,
 }

@@ -15,6 +15,7 @@ mod ends;
 mod exceptions;
 mod hooks;
 mod hostile;
+mod limits;
 mod load;
 mod misuse;
 mod order;
