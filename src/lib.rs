@@ -58,7 +58,7 @@ pub use rpyc_actors::*;
 pub use self::{
     brine::Value,
     client::{connect, connect_endpoint, connect_service},
-    connection::Connection,
+    connection::{Connection, ConnectionConfig},
     error::Error,
     netref::Netref,
     object::Object,

@@ -18,7 +18,9 @@ use rpyc_actors::{Channel, Credit, Frames, StreamError};
 use tokio::sync::oneshot;
 
 pub(super) use super::export::LocalItem;
-use super::{deadline::Deadline, export::Exported, hold::Hold, nested::Nested};
+use super::{
+    config::ConnectionConfig, deadline::Deadline, export::Exported, hold::Hold, nested::Nested,
+};
 use crate::{
     error::Error,
     netref::Netref,
@@ -97,18 +99,32 @@ struct State {
 pub(super) type Incoming = crate::protocol::Incoming<Waiter, Exported>;
 
 impl Link {
-    pub(super) fn new(channel: Channel, service: Arc<Service>, limits: Limits) -> Arc<Self> {
+    pub(super) fn new(
+        channel: Channel,
+        service: Arc<Service>,
+        config: ConnectionConfig,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this: &std::sync::Weak<Self>| {
-            Self::tagged(channel, service, limits, this.as_ptr().addr())
+            Self::tagged(channel, service, config, this.as_ptr().addr())
         })
     }
 
-    fn tagged(channel: Channel, service: Arc<Service>, limits: Limits, tag: usize) -> Self {
+    fn tagged(
+        channel: Channel,
+        service: Arc<Service>,
+        config: ConnectionConfig,
+        tag: usize,
+    ) -> Self {
+        let limits = config.limits;
         // A message that fits no frame is refused where it is made, so that whoever waits for it is told.
         let largest = limits.message_bytes.min(channel.limits().max_frame);
         let limits = limits.message_bytes(largest);
+        let mut protocol = Protocol::new(limits).tagged(tag);
+        if let Some(dialect) = config.dialect {
+            protocol = protocol.speaking(dialect);
+        }
         let state = State {
-            protocol: Protocol::new(limits).tagged(tag),
+            protocol,
             scratch: BytesMut::new(),
             posted: channel.accepted(),
             waker: None,

@@ -4,6 +4,7 @@
 //! answers and keeps deadlines on the channel's arbiter; calls are encoded where they are made, by any thread.
 
 mod answer;
+mod config;
 mod deadline;
 mod export;
 mod hold;
@@ -15,6 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use rpyc_actors::{Channel, StreamError};
 
+pub use config::ConnectionConfig;
 pub(crate) use deadline::Deadline;
 pub use export::Exported;
 pub(crate) use hold::{Hold, tag_of};
@@ -59,12 +61,16 @@ impl Connection {
     ///
     /// There is no handshake, so nothing is sent before the first call.
     pub fn new(channel: Channel, service: impl Into<Arc<Service>>) -> Self {
-        Self::with_limits(channel, service, Limits::default())
+        Self::with_config(channel, service, ConnectionConfig::default())
     }
 
-    /// As [`new`](Self::new), with limits of your own for what the peer may send.
-    pub fn with_limits(channel: Channel, service: impl Into<Arc<Service>>, limits: Limits) -> Self {
-        let link = Link::new(channel, service.into(), limits);
+    /// As [`new`](Self::new), with settings.
+    pub fn with_config(
+        channel: Channel,
+        service: impl Into<Arc<Service>>,
+        config: ConnectionConfig,
+    ) -> Self {
+        let link = Link::new(channel, service.into(), config);
         let hold = link.hold();
         serving::start(link, None);
         Self::of(hold)
@@ -72,7 +78,7 @@ impl Connection {
 
     /// Serves a channel until it ends, whether or not anybody keeps the handle.
     pub fn serve(channel: Channel, service: impl Into<Arc<Service>>, limits: Limits) -> Self {
-        let link = Link::new(channel, service.into(), limits);
+        let link = Link::new(channel, service.into(), limits.into());
         let connection = Self::of(link.hold());
         serving::start(link.clone(), Some(link.hold()));
         connection

@@ -62,6 +62,7 @@
 
 mod ask;
 mod boxing;
+mod dialect;
 mod exception;
 mod exports;
 mod handler;
@@ -83,6 +84,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub use ask::Ask;
 pub use boxing::{Item, Refusal};
+pub use dialect::Dialect;
 pub use exception::{Exception, RemoteError};
 pub use exports::Export;
 pub use handler::Handler;
@@ -106,6 +108,8 @@ pub struct Protocol<W, T> {
     pending: Pending<W>,
     exports: Exports<T>,
     imports: Imports,
+    /// What is spoken, once one of the two has said something.
+    dialect: Option<Dialect>,
     /// No more requests may be sent.
     closed: bool,
     /// Scratch: the references in the message being read and in the one being written. Empty between calls.
@@ -198,6 +202,7 @@ impl<W, T: Export> Protocol<W, T> {
             pending: Pending::new(),
             exports: Exports::new(limits.references),
             imports: Imports::new(limits.references),
+            dialect: None,
             closed: false,
             received: Vec::new(),
             given: Vec::new(),
@@ -212,6 +217,18 @@ impl<W, T: Export> Protocol<W, T> {
     pub const fn tagged(mut self, tag: usize) -> Self {
         self.tag = tag;
         self
+    }
+
+    /// Sets what is spoken. Without it whoever speaks first decides; this end speaks that of RPyC 6.
+    #[must_use]
+    pub const fn speaking(mut self, dialect: Dialect) -> Self {
+        self.dialect = Some(dialect);
+        self
+    }
+
+    /// What is spoken; if nothing was said yet, from now on that of RPyC 6.
+    fn spoken(&mut self) -> Dialect {
+        *self.dialect.get_or_insert_default()
     }
 
     /// Appends a request to `out`, as one payload, and returns its number.
@@ -237,7 +254,7 @@ impl<W, T: Export> Protocol<W, T> {
             return Err(SendError::TooManyPending { limit });
         }
         let start = out.len();
-        message::begin_request(out, self.pending.next_seq(), ask.handler());
+        message::begin_request(out, self.spoken(), self.pending.next_seq(), ask.handler());
         self.finish_box(start, ask.args(), out)?;
         Ok(self.pending.push(Some(waiter), deadline))
     }
@@ -254,7 +271,7 @@ impl<W, T: Export> Protocol<W, T> {
         out: &mut BytesMut,
     ) -> Result<(), SendError> {
         let start = out.len();
-        let begun = message::begin_answer(out, Kind::Reply, seq);
+        let begun = message::begin_answer(out, self.spoken(), Kind::Reply, seq);
         if let Err(error) = begun {
             out.truncate(start);
             return Err(Refusal::Limit(error).into());
@@ -292,9 +309,9 @@ impl<W, T: Export> Protocol<W, T> {
     /// This cannot fail: if the exception itself cannot be sent, a `RuntimeError` that says so goes in its place.
     pub fn exception(&mut self, seq: &Seq, exception: &Exception, out: &mut BytesMut) {
         let start = out.len();
-        let limit = self.limits.message_bytes;
+        let (limit, dialect) = (self.limits.message_bytes, self.spoken());
         let mut write = |exception: &Exception| {
-            let written = message::begin_answer(out, Kind::Exception, seq)
+            let written = message::begin_answer(out, dialect, Kind::Exception, seq)
                 .and_then(|()| exception.encode(out));
             let got = out.len() - start;
             let written = written.and(if got <= limit {
@@ -321,7 +338,7 @@ impl<W, T: Export> Protocol<W, T> {
             return;
         }
         self.closed = true;
-        message::begin_request(out, self.pending.next_seq(), Handler::Close);
+        message::begin_request(out, self.spoken(), self.pending.next_seq(), Handler::Close);
         // An empty tuple by value, (1, ()).
         out.put_slice(&[pack::PAIR, 0x51, 0x02]);
         self.pending.push(None, None);
@@ -337,17 +354,24 @@ impl<W, T: Export> Protocol<W, T> {
         if payload.is_empty() {
             return Ok(Incoming::Nothing);
         }
-        let kind = Kind::take_from(&mut payload)?;
+        let (dialect, kind) = Dialect::take_from(&mut payload)?;
+        match (dialect, *self.dialect.get_or_insert(dialect)) {
+            (Dialect::Rpyc5, Dialect::Rpyc6) => return Err(ProtocolError::OlderDialect),
+            (Dialect::Rpyc6, Dialect::Rpyc5) => return Err(ProtocolError::NewerDialect),
+            _ => {}
+        }
         let what = kind.name();
         let broken = |source| ProtocolError::Brine { what, source };
 
         let mut reader = Reader::new(&payload, &self.limits.values);
-        match reader.tuple_len() {
-            Ok(2) => {}
-            Ok(_) | Err(brine::BrineError::Unexpected { .. }) => {
-                return Err(ProtocolError::NotAPair { what });
+        if dialect == Dialect::Rpyc6 {
+            match reader.tuple_len() {
+                Ok(2) => {}
+                Ok(_) | Err(brine::BrineError::Unexpected { .. }) => {
+                    return Err(ProtocolError::NotAPair { what });
+                }
+                Err(source) => return Err(broken(source)),
             }
-            Err(source) => return Err(broken(source)),
         }
         let seq = reader.value().map_err(broken)?;
         let incoming = match kind {
@@ -480,7 +504,7 @@ impl<W, T: Export> Protocol<W, T> {
         let Some((id, count)) = self.imports.next_due() else {
             return false;
         };
-        message::begin_request(out, self.pending.next_seq(), Handler::Del);
+        message::begin_request(out, self.spoken(), self.pending.next_seq(), Handler::Del);
         // (2, ((3, id), (1, count)))
         out.put_slice(&[pack::PAIR, 0x52, pack::PAIR, pack::PAIR, 0x53]);
         out.put_slice(id.wire());

@@ -11,6 +11,7 @@ mod raw;
 
 mod callbacks;
 mod clients;
+mod dialect;
 mod ends;
 mod exceptions;
 mod hooks;
