@@ -35,6 +35,8 @@ struct Readme;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 pub mod brine;
 #[cfg(feature = "rpc")]
+pub mod classic;
+#[cfg(feature = "rpc")]
 pub mod client;
 #[cfg(feature = "rpc")]
 pub mod connection;
@@ -57,6 +59,7 @@ pub use rpyc_actors::*;
 #[cfg(feature = "rpc")]
 pub use self::{
     brine::Value,
+    classic::ClassicService,
     client::{connect, connect_endpoint, connect_service},
     connection::{Connection, ConnectionConfig},
     error::Error,

@@ -79,9 +79,22 @@ impl Netref {
         self.inner.id.name()
     }
 
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.inner.link
+    }
+
+    pub(crate) fn id(&self) -> &IdPack {
+        &self.inner.id
+    }
+
+    /// That of a call which begins now.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::after(self.timeout)
+    }
+
     async fn ask<P: PackTuple<Exported>, R: FromObject>(&self, ask: Ask<P>) -> Result<R, Error> {
-        let deadline = Deadline::after(self.timeout);
-        Ok(R::from_object(self.inner.link.ask(ask, deadline).await?)?)
+        let answer = self.inner.link.ask(ask, self.deadline()).await?;
+        Ok(R::from_object(answer)?)
     }
 
     /// Calls the object. `args` is a Rust tuple.

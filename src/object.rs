@@ -92,6 +92,10 @@ impl Pack<Exported> for Object {
 
 /// What can be made of an [`Object`]: everything that can be made of a value, and references.
 pub trait FromObject: Sized {
+    /// Whether this is made of a value alone. In classic mode a copy is then asked for where the object itself is one that is
+    /// passed by reference, such as a list.
+    const BY_VALUE: bool = false;
+
     /// Converts.
     ///
     /// # Errors
@@ -106,6 +110,8 @@ pub trait FromObject: Sized {
 }
 
 impl<T: FromValue> FromObject for T {
+    const BY_VALUE: bool = true;
+
     fn from_object(object: Object) -> Result<Self, ConvertError> {
         T::from_value(object.into_value()?)
     }

@@ -76,7 +76,7 @@ impl Link {
     }
 
     /// A reference that the connection asks for once. Whoever comes while it is asked for waits no longer than its own deadline.
-    pub(super) async fn once<'a, F>(
+    pub(crate) async fn once<'a, F>(
         &'a self,
         cell: &'a OnceCell<IdPack>,
         deadline: Deadline,

@@ -17,7 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rpyc_actors::{Channel, Credit, Frames, StreamError};
 use tokio::sync::oneshot;
 
-pub(super) use super::export::LocalItem;
+pub(crate) use super::export::LocalItem;
 use super::{
     config::ConnectionConfig, deadline::Deadline, export::Exported, hold::Hold, nested::Nested,
 };
@@ -73,6 +73,8 @@ pub(crate) struct Link {
     pub(super) nested: AtomicUsize,
     /// The peer's root, once it was asked for.
     pub(super) root: tokio::sync::OnceCell<IdPack>,
+    /// The function of classic mode, once it was needed.
+    pub(crate) helper: tokio::sync::OnceCell<IdPack>,
     /// True once everything is over.
     pub(super) over: tokio::sync::watch::Sender<bool>,
     /// Handles and references; at none the connection closes.
@@ -140,6 +142,7 @@ impl Link {
             state: Mutex::new(state),
             nested: AtomicUsize::new(0),
             root: tokio::sync::OnceCell::new(),
+            helper: tokio::sync::OnceCell::new(),
             over: tokio::sync::watch::Sender::new(false),
             holders: AtomicUsize::new(0),
             close_wanted: AtomicBool::new(false),
@@ -222,7 +225,7 @@ impl Link {
     }
 
     /// [`ask`](Self::ask), without making handles of the references in the answer.
-    pub(super) async fn ask_item<P: PackTuple<Exported>>(
+    pub(crate) async fn ask_item<P: PackTuple<Exported>>(
         &self,
         ask: Ask<P>,
         deadline: Deadline,

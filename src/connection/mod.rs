@@ -98,7 +98,16 @@ impl Connection {
         self
     }
 
-    fn deadline(&self) -> Deadline {
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// That of a call which begins now.
+    pub(crate) fn deadline(&self) -> Deadline {
         Deadline::after(self.timeout)
     }
 
