@@ -15,6 +15,7 @@
 //! | `conn.execute(text)`, `conn.eval(text)` | [`conn.execute(text)`](Connection::execute), [`conn.eval(text)`](Connection::eval) |
 //! | `conn.namespace["x"] = 1` | `conn.namespace().await?.set_item("x", 1)` |
 //! | `rpyc.classic.obtain(ref)` | [`remote.fetch()`](Remote::fetch), without pickle |
+//! | `rpyc.classic.upload(conn, here, there)` | [`classic::upload(&conn, here, there, progress)`](upload), [`download`] |
 //!
 //! What comes back is a copy or a reference, as the wanted type says: see [`Remote`].
 //!
@@ -44,13 +45,16 @@
 //! No pickle (`obtain`, `deliver`), which runs code of the other end, and no `teleport`, which sends CPython's bytecode.
 
 mod helper;
+mod local;
 mod remote;
+mod transfer;
 
 use std::sync::Arc;
 
 use rpyc_actors::{Chain, Endpoint, TcpConfig};
 
-pub use remote::Remote;
+pub use remote::{Copied, Remote};
+pub use transfer::{Progress, TransferError, download, upload};
 
 use crate::{
     brine::Value,
@@ -151,6 +155,9 @@ impl Connection {
     ///
     /// The peer may still evaluate it.
     pub async fn eval<R: FromObject>(&self, expression: &str) -> Result<R, Error> {
+        if !R::BY_VALUE {
+            return self.call("eval", (expression,)).await;
+        }
         let deadline = self.deadline();
         let root = self.link().root(deadline).await?;
         let job = Job {

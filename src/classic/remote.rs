@@ -44,8 +44,7 @@ use crate::{
 ///
 /// A copy is bounded as every message is: 64 MiB, 1,048,576 items, nested 64 deep by default. What contains itself raises
 /// `RecursionError` at the peer. What has no form by value, an open file or a generator for example, stays a reference, so that only
-/// an [`Object`] or a `Vec<Object>` from [`fetch`](Self::fetch) can hold it. What is shared inside of the original is there more
-/// than once in the copy.
+/// [`Copied`] can hold it. What is shared inside of the original is there more than once in the copy.
 #[derive(Clone, Debug)]
 pub struct Remote(Netref);
 
@@ -267,9 +266,7 @@ impl Remote {
         self.0.call_method("__contains__", (item,)).await
     }
 
-    /// A copy of the object.
-    ///
-    /// As an [`Object`] or a `Vec<Object>` it is copied, too, here: what cannot be stays a reference inside of it.
+    /// A copy of the object; here also as an [`Object`], like [`Copied`].
     ///
     /// # Errors
     ///
@@ -284,8 +281,10 @@ impl Remote {
     }
 }
 
-/// A copy, whatever is made of it.
-struct Copied(Object);
+/// A copy as deep as that goes: in [`Connection::eval`](crate::Connection::eval) and [`Remote::call`], lists and dicts become tuples, and
+/// what has no form by value stays a reference.
+#[derive(Clone, Debug)]
+pub struct Copied(pub Object);
 
 impl FromObject for Copied {
     const BY_VALUE: bool = true;

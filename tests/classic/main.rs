@@ -6,6 +6,7 @@
 mod python;
 
 mod errors;
+mod files;
 mod peer;
 mod server;
 mod values;
