@@ -9,6 +9,7 @@ mod literal;
 mod output;
 mod ping;
 mod serve;
+mod signals;
 
 use std::{io, process::ExitCode, time::Duration};
 
