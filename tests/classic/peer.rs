@@ -16,32 +16,7 @@ use crate::python::{Peer, RPYC, RPYC_5, Script, Version};
 /// Longer than anything here takes. What takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// The real `rpyc_classic`, on a free port that its log tells.
-const TCP: &str = r#"
-import logging, sys
-from rpyc.cli.rpyc_classic import main
-class Ready(logging.Handler):
-    def emit(self, record):
-        text = record.getMessage()
-        if text.startswith("server started on"):
-            print("READY", text.rpartition(":")[2], flush=True)
-logging.basicConfig(handlers=[Ready()], level=logging.INFO)
-sys.argv = ["rpyc_classic.py", "--port", "0"]
-main()
-"#;
-
-/// The same, as a child that speaks through its pipes.
-const STDIO: &str = "from rpyc.cli.rpyc_classic import main; main()";
-
-const UNIX: &str = r#"
-import sys
-from rpyc.core.service import SlaveService
-from rpyc.utils.server import ThreadedServer
-server = ThreadedServer(SlaveService, socket_path=sys.argv[1])
-server._listen()
-print("READY", sys.argv[1], flush=True)
-server.start()
-"#;
+const SERVER: Script<'_> = Script::File("classic.py");
 
 /// How a classic server is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,23 +33,25 @@ impl Transport {
     fn start(self, version: Version) -> (Option<Served>, Endpoint) {
         match self {
             Self::Tcp => {
-                let peer = Peer::spawn(Script::Text(TCP).command_of(version, &[]));
+                let peer = Peer::spawn(SERVER.command_of(version, &[]));
                 let endpoint = Endpoint::tcp("127.0.0.1", peer.port(), TcpConfig::default());
                 (Some(Served { peer, socket: None }), endpoint)
             }
             Self::Unix => {
                 let path = scratch_path("sock");
                 let text = path.to_str().expect("the path is UTF-8");
-                let peer = Peer::spawn(Script::Text(UNIX).command_of(version, &[text]));
+                let peer = Peer::spawn(SERVER.command_of(version, &["--unix", text]));
                 let endpoint = Endpoint::unix(&path);
                 let socket = Some(path);
                 (Some(Served { peer, socket }), endpoint)
             }
             Self::Stdio => {
-                let python = version.python().unwrap_or_else(|error| panic!("{error}"));
-                let python = python.to_str().expect("the path is UTF-8");
-                let command = [python, "-I", "-u", "-c", STDIO, "-q", "-m", "stdio"];
-                (None, Endpoint::exec(command))
+                let command = SERVER.command_of(version, &["--stdio"]);
+                let words = [command.get_program()]
+                    .into_iter()
+                    .chain(command.get_args());
+                let words = words.map(|word| word.to_str().expect("the path is UTF-8"));
+                (None, Endpoint::exec(words))
             }
         }
     }

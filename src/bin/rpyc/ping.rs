@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use rpyc::endpoint::parse_duration;
 
-use crate::{Failure, call::CLOSE_WITHIN, output};
+use crate::{Failure, output, peer::CLOSE_WITHIN};
 
 /// Measures round trips to a peer
 ///
