@@ -19,15 +19,19 @@ use tokio::sync::oneshot;
 
 pub(crate) use super::export::LocalItem;
 use super::{
-    config::ConnectionConfig, deadline::Deadline, export::Exported, hold::Hold, nested::Nested,
+    config::ConnectionConfig,
+    deadline::Deadline,
+    export::Exported,
+    hold::Hold,
+    nested::Nested,
+    waiting::{Answer, Failure, Waiter, Waiting},
 };
 use crate::{
     error::Error,
     netref::Netref,
     object::Object,
     protocol::{
-        Ask, CallError, Exception, IdPack, Limits, PackTuple, Protocol, ProtocolError, SendError,
-        Seq,
+        Ask, Exception, IdPack, Limits, PackTuple, Protocol, ProtocolError, SendError, Seq,
     },
     service::Service,
 };
@@ -36,31 +40,6 @@ use crate::{
 const CALL_ESTIMATE: usize = 128;
 /// How long a reference that nobody uses waits for a request that its DEL can follow.
 const RELEASE_AFTER: Duration = Duration::from_millis(20);
-
-/// What a call gets in the end.
-pub(super) type Answer = Result<LocalItem, Failure>;
-
-/// Why a call has no answer.
-pub(super) enum Failure {
-    Call(CallError),
-    NotSent(StreamError),
-    MayHaveRun(StreamError),
-    TimedOut,
-}
-
-/// A call that waits.
-pub(super) struct Waiter {
-    answer: oneshot::Sender<Answer>,
-    /// The number of its frame.
-    frame: u64,
-}
-
-impl Waiter {
-    /// Gives the answer; gives it back if nobody waits any more.
-    pub(super) fn tell(self, answer: Answer) -> Result<(), Answer> {
-        self.answer.send(answer)
-    }
-}
 
 pub(crate) struct Link {
     pub(super) channel: Channel,
@@ -484,33 +463,4 @@ impl Link {
 
 fn unsendable(error: &SendError) -> Exception {
     Exception::type_error(format!("the result cannot be sent: {error}"))
-}
-
-/// The wait for an answer. Dropped early, it gives back the references of an answer that had just come.
-struct Waiting<'a> {
-    link: &'a Link,
-    receiver: oneshot::Receiver<Answer>,
-}
-
-impl Future for Waiting<'_> {
-    type Output = Answer;
-
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Answer> {
-        let result = std::task::ready!(std::pin::Pin::new(&mut self.receiver).poll(cx));
-        // The sender is dropped without a word only together with the whole connection.
-        let gone = || Failure::MayHaveRun(self.link.end_reason().unwrap_or(StreamError::Closed));
-        std::task::Poll::Ready(result.unwrap_or_else(|_| Err(gone())))
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.receiver.close();
-        if let Ok(Ok(item)) = self.receiver.try_recv() {
-            self.link.give_back(&item);
-        }
-    }
 }

@@ -11,6 +11,7 @@ mod hold;
 mod link;
 mod nested;
 mod serving;
+mod waiting;
 
 use std::{sync::Arc, time::Duration};
 

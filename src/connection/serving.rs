@@ -25,10 +25,7 @@ use rpyc_actors::{
 use tokio::time::Sleep;
 
 use super::{
-    Connection, Hold, Link,
-    answer::answer,
-    link::{Failure, Incoming},
-    nested::Handling,
+    Connection, Hold, Link, answer::answer, link::Incoming, nested::Handling, waiting::Failure,
 };
 use crate::{
     connection::Exported,

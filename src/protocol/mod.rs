@@ -63,11 +63,13 @@
 mod ask;
 mod boxing;
 mod dialect;
+mod error;
 mod exception;
 mod exports;
 mod handler;
 mod idpack;
 mod imports;
+mod incoming;
 mod limits;
 mod message;
 mod pack;
@@ -85,10 +87,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 pub use ask::Ask;
 pub use boxing::{Item, Refusal};
 pub use dialect::Dialect;
+pub use error::{CallError, SendError};
 pub use exception::{Exception, RemoteError};
 pub use exports::Export;
 pub use handler::Handler;
 pub use idpack::{IdPack, NAMES_WITHOUT_INSPECT, spares_inspect};
+pub use incoming::{Incoming, Stats};
 pub use limits::Limits;
 pub use message::{ProtocolError, Seq};
 pub use pack::{ByName, Ours, Pack, PackTuple, Packer};
@@ -116,82 +120,6 @@ pub struct Protocol<W, T> {
     received: Vec<IdPack>,
     given: Vec<i64>,
     tag: usize,
-}
-
-/// What a received message means.
-#[derive(Debug)]
-#[must_use = "a request wants an answer, a waiter its result"]
-pub enum Incoming<W, T> {
-    /// The peer asks for something: answer with [`Protocol::reply`] or [`Protocol::exception`], in any order.
-    Request {
-        /// To be repeated in the answer.
-        seq: Seq,
-        /// What it asks for.
-        request: Request<T>,
-    },
-    /// The peer asks for something that makes no sense: answer with this exception.
-    BadRequest {
-        /// To be repeated in the answer.
-        seq: Seq,
-        /// What to raise.
-        exception: Exception,
-    },
-    /// The answer to a request of ours.
-    Answer {
-        /// The number of the request.
-        seq: u64,
-        /// Who waits for it.
-        waiter: W,
-        /// What came of it.
-        result: Result<Item<T>, CallError>,
-    },
-    /// An answer that nobody waits for. Its references were given back.
-    Late,
-    /// The peer closes the connection. There is no answer: end the stream.
-    Close,
-    /// An empty frame, which means nothing.
-    Nothing,
-}
-
-/// Why a call has no result.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// The peer's code raised an exception.
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
-    /// The peer's iterator has no more items.
-    #[error("StopIteration")]
-    StopIteration,
-    /// The peer's answer makes no sense, or exceeds a limit.
-    #[error("bad answer: {0}")]
-    BadAnswer(#[source] Refusal),
-}
-
-/// Why a message was not written. Nothing was: neither output nor counts nor sequence numbers have changed.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// Something in it cannot be sent.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The message is larger than [`Limits::message_bytes`].
-    #[error("message of {got} bytes exceeds the limit of {limit}")]
-    TooLarge {
-        /// The limit.
-        limit: usize,
-        /// The size of the message.
-        got: usize,
-    },
-    /// Too many calls wait for their answer.
-    #[error("more than {limit} calls wait for an answer")]
-    TooManyPending {
-        /// The limit.
-        limit: usize,
-    },
-    /// The connection is closed or closing.
-    #[error("the connection is closed")]
-    Closed,
 }
 
 impl<W, T: Export> Protocol<W, T> {
@@ -552,19 +480,4 @@ impl<W, T: Export> Protocol<W, T> {
             refused: 0,
         }
     }
-}
-
-/// How much a connection holds at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Requests of ours without an answer, wanted or not.
-    pub pending: usize,
-    /// Objects of ours that the peer holds.
-    pub exported: usize,
-    /// Objects of the peer that we hold, or have not told it yet that we do not.
-    pub imported: usize,
-    /// Requests of the peer that were answered with an exception because of a limit of the host's, since the beginning. The protocol
-    /// itself leaves it at 0.
-    pub refused: u64,
 }
