@@ -40,6 +40,8 @@ struct LayersPage;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 pub mod brine;
 #[cfg(feature = "rpc")]
+pub mod classic;
+#[cfg(feature = "rpc")]
 pub mod client;
 #[cfg(feature = "rpc")]
 pub mod connection;
@@ -64,8 +66,9 @@ pub use self::client::ssl_connect;
 #[cfg(feature = "rpc")]
 pub use self::{
     brine::Value,
+    classic::ClassicService,
     client::{connect, connect_endpoint, connect_service},
-    connection::Connection,
+    connection::{Connection, ConnectionConfig},
     error::Error,
     netref::Netref,
     object::Object,

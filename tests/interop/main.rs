@@ -14,11 +14,13 @@ mod raw;
 
 mod callbacks;
 mod clients;
+mod dialect;
 mod ends;
 mod exceptions;
 mod hooks;
 mod hostile;
 mod layers;
+mod limits;
 mod load;
 mod misuse;
 mod order;

@@ -1,7 +1,7 @@
 //! `--layer`: what stands between the application and the socket, for every command that has a connection.
 
 use clap::Args;
-use rpyc::{Chain, Connection, LayerSpec, Layers, VoidService};
+use rpyc::{Chain, Channel, LayerSpec, Layers};
 
 use crate::Failure;
 
@@ -20,9 +20,9 @@ impl Arguments {
         Layers::from_specs(&self.layers).map_err(|error| Failure::Usage(error.to_string()))
     }
 
-    /// Connects to an endpoint with these layers, offering nothing to it.
-    pub(crate) async fn connect(&self, endpoint: &str) -> Result<Connection, Failure> {
+    /// Connects to an endpoint with these layers.
+    pub(crate) async fn connect(&self, endpoint: &str) -> Result<Channel, Failure> {
         let chain = Chain::to(endpoint)?.layers(self.layers()?);
-        Ok(Connection::new(chain.connect().await?, VoidService))
+        Ok(chain.connect().await?)
     }
 }

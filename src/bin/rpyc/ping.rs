@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use rpyc::endpoint::parse_duration;
+use rpyc::{Connection, VoidService, endpoint::parse_duration};
 
-use crate::{Failure, call::CLOSE_WITHIN, layers, output};
+use crate::{Failure, layers, output, peer::CLOSE_WITHIN};
 
 /// Measures round trips to a peer
 ///
@@ -33,10 +33,10 @@ Examples:
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let connect = arguments.layers.connect(&arguments.endpoint);
-    let connection = tokio::time::timeout(arguments.timeout, connect)
+    let channel = tokio::time::timeout(arguments.timeout, connect)
         .await
-        .map_err(|_| Failure::TimedOut(arguments.timeout))??
-        .with_timeout(arguments.timeout);
+        .map_err(|_| Failure::TimedOut(arguments.timeout))??;
+    let connection = Connection::new(channel, VoidService).with_timeout(arguments.timeout);
     let mut times = Vec::new();
     for _ in 0..arguments.count {
         times.push(connection.ping().await?);

@@ -7,9 +7,8 @@ use rpyc::{
     Chain, Connection, Endpoint, Server, ServerConfig, StreamError, endpoint::parse_duration,
     protocol::Limits, stream::Address,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{Failure, builtin, layers, output};
+use crate::{Failure, builtin, layers, output, signals::Signals};
 
 /// Serves a built-in service
 ///
@@ -85,9 +84,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
             other => output::line(format_args!("listening on {other}"))?,
         }
     }
-    signals.first().await;
+    signals.next().await;
     tracing::info!(connections = server.connections(), "draining");
-    if !signals.unless_second(server.drain(arguments.drain)).await {
+    if !signals.unless(server.drain(arguments.drain)).await {
         eprintln!("rpyc: calls were cut off after {:?}", arguments.drain);
     }
     Ok(())
@@ -103,10 +102,10 @@ async fn serve_stdio(signals: &mut Signals, arguments: &Arguments) -> Result<(),
     let limit = arguments.drain;
     tokio::select! {
         () = connection.ended() => return Ok(()),
-        () = signals.first() => {}
+        _ = signals.next() => {}
     }
     let drained = tokio::time::timeout(limit, connection.drain());
-    if signals.unless_second(drained).await.is_err() {
+    if signals.unless(drained).await.is_err() {
         eprintln!("rpyc: calls were cut off after {limit:?}");
         connection.abort();
     }
@@ -124,41 +123,5 @@ fn cannot_listen(error: rpyc::Error) -> Failure {
     match Failure::from(error) {
         Failure::Usage(_) => Failure::Usage(words),
         _ => Failure::Unavailable(words),
-    }
-}
-
-/// The two signals that end a server. They are caught from the moment this is made.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let catch = |kind| signal(kind).map_err(|error| Failure::Unavailable(error.to_string()));
-        Ok(Self {
-            terminate: catch(SignalKind::terminate())?,
-            interrupt: catch(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn first(&mut self) {
-        self.next().await;
-    }
-
-    /// The next signal, by its number.
-    async fn next(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
-            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
-        }
-    }
-
-    /// Waits for the work, or ends the process at the next signal, with the status that a shell gives to those whom it killed.
-    async fn unless_second<R>(&mut self, work: impl Future<Output = R>) -> R {
-        tokio::select! {
-            result = work => result,
-            number = self.next() => std::process::exit(128 + number),
-        }
     }
 }
