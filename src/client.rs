@@ -41,7 +41,29 @@ pub async fn connect_service(
     Ok(Connection::new(chain.connect().await?, service))
 }
 
-/// Connects to an endpoint such as `tcp://host:port`, `unix:path` or `exec:command`, offering nothing to it.
+/// Connects to an RPyC server over TLS, offering nothing to it.
+///
+/// Servers whose certificates were made with plain `openssl req -x509` are reached with
+/// [`Verify::Ca`](rpyc_actors::stream::tls::Verify::Ca) and the certificate itself as `ca`.
+///
+/// # Errors
+///
+/// `Stream`, when the connection cannot be made.
+///
+/// # Cancellation
+///
+/// The attempt is given up.
+#[cfg(any(feature = "tls", feature = "aws-lc-rs"))]
+pub async fn ssl_connect(
+    host: &str,
+    port: u16,
+    config: rpyc_actors::TlsConfig,
+) -> Result<Connection, Error> {
+    let chain = Chain::new(Endpoint::tls(host, port, config));
+    Ok(Connection::new(chain.connect().await?, VoidService))
+}
+
+/// Connects to an endpoint such as `tcp://host:port`, `tls://host:port`, `unix:path` or `exec:command`, offering nothing to it.
 ///
 /// # Errors
 ///

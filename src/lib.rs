@@ -31,9 +31,16 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// The examples of the page about layers, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/LAYERS.md")]
+struct LayersPage;
+
 #[cfg(feature = "rpc")]
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 pub mod brine;
+#[cfg(feature = "rpc")]
+pub mod classic;
 #[cfg(feature = "rpc")]
 pub mod client;
 #[cfg(feature = "rpc")]
@@ -54,11 +61,14 @@ pub mod service;
 
 pub use rpyc_actors::*;
 
+#[cfg(all(feature = "rpc", any(feature = "tls", feature = "aws-lc-rs")))]
+pub use self::client::ssl_connect;
 #[cfg(feature = "rpc")]
 pub use self::{
     brine::Value,
+    classic::ClassicService,
     client::{connect, connect_endpoint, connect_service},
-    connection::Connection,
+    connection::{Connection, ConnectionConfig},
     error::Error,
     netref::Netref,
     object::Object,

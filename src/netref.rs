@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::BytesMut;
 
 use crate::{
-    brine::{BrineError, FromValue, Value},
-    connection::{Exported, Hold, Link, tag_of},
+    brine::BrineError,
+    connection::{Deadline, Exported, Hold, Link, tag_of},
     error::Error,
     object::{FromObject, Object},
     protocol::{Ask, Exception, Handler, IdPack, Pack, PackTuple, Packer, Refusal},
@@ -79,10 +79,22 @@ impl Netref {
         self.inner.id.name()
     }
 
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.inner.link
+    }
+
+    pub(crate) fn id(&self) -> &IdPack {
+        &self.inner.id
+    }
+
+    /// That of a call which begins now.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::after(self.timeout)
+    }
+
     async fn ask<P: PackTuple<Exported>, R: FromObject>(&self, ask: Ask<P>) -> Result<R, Error> {
-        Ok(R::from_object(
-            self.inner.link.ask(ask, self.timeout).await?,
-        )?)
+        let answer = self.inner.link.ask(ask, self.deadline()).await?;
+        Ok(R::from_object(answer)?)
     }
 
     /// Calls the object. `args` is a Rust tuple.
@@ -216,14 +228,7 @@ impl Netref {
     ///
     /// Items of an iterator that were on their way are lost.
     pub async fn next_items<R: FromObject>(&self, count: u64) -> Result<Vec<R>, Error> {
-        let items = match self.ask(Ask::buffiter(&self.inner.id, Some(count))).await? {
-            Object::Value(Value::Tuple(items)) => items.into_iter().map(Object::Value).collect(),
-            Object::Tuple(items) => items,
-            other => {
-                return Err(Vec::<Value>::from_value(other.into_value()?)
-                    .map_or_else(Error::from, |_| Error::StopIteration));
-            }
-        };
+        let items: Vec<Object> = self.ask(Ask::buffiter(&self.inner.id, Some(count))).await?;
         Ok(items
             .into_iter()
             .map(R::from_object)

@@ -131,7 +131,8 @@ struct Shared {
 }
 
 impl Server {
-    /// Serves on an endpoint such as `tcp://127.0.0.1:18861` or `unix:path`; port 0 lets the kernel choose.
+    /// Serves on an endpoint such as `tcp://127.0.0.1:18861`, `tls://0.0.0.0:18821?cert=…&key=…&ca=…` or `unix:path`; port 0 lets the kernel
+    /// choose. Who a client is by its certificate stands in [`Channel::tls`] of its connection, for hooks and functions alike.
     ///
     /// # Errors
     ///

@@ -3,98 +3,19 @@
 
 #[path = "support/python.rs"]
 mod python;
+#[path = "support/run.rs"]
+mod run;
 
 use std::{
     io::{BufRead, BufReader, Read},
     path::PathBuf,
-    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio},
+    process::{Child, ChildStderr, ChildStdout, Command, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
 };
 
 use python::{Peer, Script, run_script};
-
-/// Longer than anything here takes unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_rpyc");
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.args(args).stdin(Stdio::null());
-    command
-}
-
-/// Runs the command to its end.
-fn run(args: &[&str]) -> Output {
-    let mut child = command(args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the command can be started");
-    let mut err = child.stderr.take().expect("stderr is piped");
-    let mut out = child.stdout.take().expect("stdout is piped");
-    let out = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        out.read_to_end(&mut bytes).map(|_| bytes)
-    });
-    let err = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        err.read_to_end(&mut bytes).map(|_| bytes)
-    });
-    let status = end_of(&mut child);
-    let text = |reader: std::thread::JoinHandle<std::io::Result<Vec<u8>>>| {
-        reader
-            .join()
-            .expect("no panic")
-            .expect("a pipe can be read")
-    };
-    Output {
-        status,
-        stdout: text(out),
-        stderr: text(err),
-    }
-}
-
-fn end_of(child: &mut Child) -> ExitStatus {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = child.try_wait().expect("a child can be waited for") {
-            return status;
-        }
-        if Instant::now() > until {
-            child.kill().expect("a child can be killed");
-            panic!("a command hangs");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Runs a command that must succeed, and gives what it printed, without the line feed.
-fn printed(args: &[&str]) -> String {
-    let output = run(args);
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(
-        output.status.success(),
-        "{args:?}: {}\n{out}{err}",
-        output.status
-    );
-    assert_eq!(err, "", "{args:?}");
-    out.strip_suffix('\n').expect("a line").to_owned()
-}
-
-/// Runs a command that must fail with this status, and gives what it said on standard error.
-fn refused(status: i32, args: &[&str]) -> String {
-    let output = run(args);
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(status), "{args:?}\n{out}{err}");
-    assert_eq!(out, "", "{args:?}");
-    err
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use run::{PATIENCE, PROGRAM, command, end_of, printed, refused, run, text};
 
 /// A running `rpyc serve`.
 struct Served {
@@ -590,6 +511,95 @@ fn stdio_ends_with_its_input() {
         .read_to_string(&mut out)
         .expect("it can be read");
     assert_eq!(out, "");
+}
+
+#[test]
+fn keygen_writes_a_key_that_only_its_owner_reads() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let path = std::env::temp_dir().join(format!("rpyc-keygen-{}.key", std::process::id()));
+    let name = path.to_str().expect("the path is UTF-8");
+    let said = printed(&["keygen", name]);
+    assert_eq!(said, format!("a new key is in {name}"));
+    let content = std::fs::read_to_string(&path).expect("a new file");
+    assert_eq!(content.trim_end().len(), 64);
+    assert!(!said.contains(content.trim_end()));
+    let mode = std::fs::metadata(&path)
+        .expect("a new file")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    rpyc::Key::load(&path).expect("a key that can be used");
+
+    let refusal = refused(74, &["keygen", name]);
+    assert!(
+        refusal.contains(name) && refusal.contains("exists"),
+        "{refusal}"
+    );
+    let again = std::fs::read_to_string(&path).expect("still there");
+    assert_eq!(again, content, "a key is never overwritten");
+    std::fs::remove_file(&path).expect("our file");
+    refused(74, &["keygen", "/nowhere/at/all/key"]);
+    refused(2, &["keygen"]);
+}
+
+#[test]
+fn layers_stand_between_both_ends_and_python_reads_zlib() {
+    let layers = [
+        "--layer",
+        "monitor:channel",
+        "--layer",
+        "batch:20,10s",
+        "--layer",
+        "snappy",
+    ];
+    let served = Served::start(&["tcp://127.0.0.1:0"], &layers);
+    let endpoint = &served.endpoints[0];
+    let mut args = vec!["call", endpoint, "blob", "100000"];
+    args.extend(layers);
+    let output = run(&args);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && out.len() > 100_000, "{err}");
+    assert!(
+        err.contains("closed after") && err.contains("in 2 frames"),
+        "{err}"
+    );
+    let ping = printed(&["ping", endpoint, "--layer", "batch:20,10s", "--count", "3"]);
+    assert!(ping.starts_with("3 round trips"), "{ping}");
+
+    let peer = Peer::start(Script::File("server.py"), &[]);
+    let endpoint = format!("tcp://127.0.0.1:{}", peer.ready());
+    let long = "all work and no play ".repeat(500);
+    let echoed = printed(&[
+        "call", &endpoint, "echo", &long, "--layer", "zlib:9", "--layer", "buffer",
+    ]);
+    assert_eq!(echoed, format!("'{long}'"));
+}
+
+#[test]
+fn layers_that_make_no_sense_are_a_wrong_command_line() {
+    let mut args = vec![
+        "ping",
+        "tcp://127.0.0.1:1",
+        "--layer",
+        "buffer",
+        "--layer",
+        "zlib",
+    ];
+    let words = refused(2, &args);
+    assert!(
+        words.contains("zlib is a layer of frames and cannot stand below buffer"),
+        "{words}"
+    );
+    args.truncate(2);
+    for (layer, expected) in [
+        ("zlib:10", "expected a number from 0 to 9"),
+        ("gzip", "expected zlib, snappy, batch, buffer or monitor"),
+        ("buffer:2000000", "above the buffer limit of 1048576"),
+    ] {
+        let words = refused(2, &[&args[..], &["--layer", layer]].concat());
+        assert!(words.contains(expected), "{words}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod support;
 
-use rpyc_actors::{Frames, Layers, codec::PassThrough};
+use rpyc_actors::{Frames, Layers, Monitors, codec::PassThrough};
 
 use support::{
     ends::Place,
@@ -55,6 +55,10 @@ fn rows() -> Vec<Row> {
         layers_one_way("single", Style::Single),
         layers_one_way("batches", BATCH),
         layers_ping_pong(),
+        monitor("channel-single", Style::Single, Layers::monitor_channel),
+        monitor("channel-batches", BATCH, Layers::monitor_channel),
+        monitor("stream-single", Style::Single, Layers::monitor_stream),
+        monitor("stream-batches", BATCH, Layers::monitor_stream),
     ];
     rows.into()
 }
@@ -154,15 +158,36 @@ fn extra_layers() -> Layers {
     })
 }
 
-fn without_layers(contender: Contender, metrics: Vec<(Metric, Option<f64>)>) -> Vec<Peer> {
+/// The cost of each of `layers` layers.
+fn without_layers(
+    contender: Contender,
+    layers: u32,
+    metrics: Vec<(Metric, Option<f64>)>,
+) -> Vec<Peer> {
     vec![Peer {
         contender: Contender {
             name: "no extra layer",
             ..contender
         },
-        steps: EXTRA,
+        steps: layers,
         metrics,
     }]
+}
+
+/// A monitor at both ends.
+fn monitor(name: &str, style: Style, put: fn(Layers, &Monitors) -> Layers) -> Row {
+    let size = B64.1;
+    let layers = put(Layers::new(), &Monitors::new());
+    Row {
+        name: format!("monitor/{name}"),
+        size,
+        ours: flow(layers, Place::Arbiter, style, size),
+        peers: without_layers(
+            flow(Layers::new(), Place::Arbiter, style, size),
+            1,
+            vec![(Metric::Rate, Some(0.98))],
+        ),
+    }
 }
 
 fn layers_one_way(name: &str, style: Style) -> Row {
@@ -173,6 +198,7 @@ fn layers_one_way(name: &str, style: Style) -> Row {
         ours: flow(extra_layers(), Place::Arbiter, style, size),
         peers: without_layers(
             flow(Layers::new(), Place::Arbiter, style, size),
+            EXTRA,
             vec![(Metric::Rate, Some(0.95))],
         ),
     }
@@ -186,6 +212,7 @@ fn layers_ping_pong() -> Row {
         ours: questions(extra_layers(), Place::Arbiter, size),
         peers: without_layers(
             questions(Layers::new(), Place::Arbiter, size),
+            EXTRA,
             vec![(Metric::P50, Some(1.05)), (Metric::P99, None)],
         ),
     }

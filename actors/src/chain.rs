@@ -6,31 +6,25 @@ use std::sync::Arc;
 
 use crate::{
     channel::{Channel, Down},
-    codec::{Codec, Framing},
+    codec::{Codec, Framing, Inflation},
     endpoint::Endpoint,
     error::StreamError,
     layer::{Below, Hosted, Layer},
     runtime::Runtime,
     stream::StreamHandle,
     unit::{Chunk, Frames},
+    work,
 };
 
 /// Stacks one layer on what is below it; runs on the arbiter of the connection.
 type Stack<U> = Arc<dyn Fn(Box<dyn Below<U>>, &StreamHandle) -> Box<dyn Below<U>> + Send + Sync>;
 
-fn stack<C, U>(make: impl Fn() -> C + Send + Sync + 'static) -> Stack<U>
+fn stack<C, U>(make: impl Fn(&StreamHandle) -> C + Send + Sync + 'static) -> Stack<U>
 where
     C: Codec<Above = U, Below = U>,
     U: crate::unit::Unit,
 {
-    Arc::new(move |below, stream| {
-        Box::new(Layer::start(
-            make(),
-            below,
-            &stream.info().endpoint,
-            stream.gates().1,
-        ))
-    })
+    Arc::new(move |below, stream| Box::new(Layer::start(make(stream), below, stream)))
 }
 
 /// The layers of a channel, listed from the application to the socket.
@@ -41,6 +35,10 @@ where
 pub struct Layers {
     frames: Vec<Stack<Frames>>,
     bytes: Vec<Stack<Chunk>>,
+    /// What the framing understands; its `max_frame` is each stream's own.
+    pub(crate) inflation: Inflation,
+    /// Some layer may hold frames back until there are more.
+    pub(crate) gathers: bool,
 }
 
 impl std::fmt::Debug for Layers {
@@ -64,8 +62,9 @@ impl Layers {
     where
         C: Codec<Above = Frames, Below = Frames>,
     {
-        self.frames.push(stack(make));
-        self
+        // Nobody knows what it does.
+        self.gathers = true;
+        self.push_frames(move |_| make())
     }
 
     /// Adds a layer of bytes, below those added before and below the framing.
@@ -74,8 +73,36 @@ impl Layers {
     where
         C: Codec<Above = Chunk, Below = Chunk>,
     {
+        self.gathers = true;
+        self.push_bytes(move |_| make())
+    }
+
+    pub(crate) fn push_frames<C>(
+        mut self,
+        make: impl Fn(&StreamHandle) -> C + Send + Sync + 'static,
+    ) -> Self
+    where
+        C: Codec<Above = Frames, Below = Frames>,
+    {
+        self.frames.push(stack(make));
+        self
+    }
+
+    pub(crate) fn push_bytes<C>(
+        mut self,
+        make: impl Fn(&StreamHandle) -> C + Send + Sync + 'static,
+    ) -> Self
+    where
+        C: Codec<Above = Chunk, Below = Chunk>,
+    {
         self.bytes.push(stack(make));
         self
+    }
+
+    /// How many layers there are of frames, and of bytes.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> (usize, usize) {
+        (self.frames.len(), self.bytes.len())
     }
 
     /// A channel with these layers over a stream.
@@ -83,30 +110,36 @@ impl Layers {
     /// If the arbiter of the stream has stopped, the channel is there but closed.
     pub fn channel(&self, stream: impl Into<StreamHandle>) -> Channel {
         let layers = self.clone();
-        Channel::spawn(stream.into(), move |stream| layers.build(stream))
+        Channel::spawn(stream.into(), self.gathers, move |stream| {
+            layers.build(stream)
+        })
     }
 
     /// Starts the layers above a stream, from the socket to the application.
     fn build(&self, stream: &StreamHandle) -> Down {
-        let below = self
-            .bytes
-            .iter()
-            .rev()
-            .fold(stream.below(), |below, stack| stack(below, stream));
-        let endpoint = &stream.info().endpoint;
-        let up_gate = stream.gates().1;
-        let framing = Framing::new(stream.info().limits.max_frame);
+        let framing = self.framing(stream);
         let Some((lowest, others)) = self.frames.split_last() else {
-            return Down::Framing(Hosted::new(framing, below, endpoint, up_gate));
+            return Down::Framing(framing);
         };
-        let framing = Box::new(Layer::start(framing, below, endpoint, up_gate));
-        let lowest = lowest(framing, stream);
+        let lowest = lowest(Box::new(work::start(Layer::of(framing))), stream);
         Down::Layers(
             others
                 .iter()
                 .rev()
                 .fold(lowest, |below, stack| stack(below, stream)),
         )
+    }
+
+    /// Starts the layers of bytes, and gives the framing above them.
+    pub(crate) fn framing(&self, stream: &StreamHandle) -> Hosted<Framing> {
+        let below = self
+            .bytes
+            .iter()
+            .rev()
+            .fold(stream.below(), |below, stack| stack(below, stream));
+        let mut inflation = self.inflation;
+        inflation.max_frame = stream.info().limits.max_frame;
+        Hosted::new(Framing::with_inflation(inflation), below, stream)
     }
 }
 

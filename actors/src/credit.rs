@@ -16,9 +16,10 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -37,6 +38,8 @@ pub struct Gate {
     cap: usize,
     state: AtomicUsize,
     queue: Mutex<Queue>,
+    waits: AtomicU64,
+    waited_nanos: AtomicU64,
 }
 
 #[derive(Default)]
@@ -48,6 +51,8 @@ struct Queue {
     served: VecDeque<(u64, usize)>,
     /// Hosts that wait until the gate is open, without taking anything, each with what it holds itself.
     readers: Vec<(Waker, usize)>,
+    /// Hosts that hold credit back, and let go of it when somebody waits.
+    holders: Vec<Waker>,
     closed: Option<StreamError>,
 }
 
@@ -72,6 +77,8 @@ impl Gate {
             cap: cap.max(1),
             state: AtomicUsize::new(0),
             queue: Mutex::default(),
+            waits: AtomicU64::new(0),
+            waited_nanos: AtomicU64::new(0),
         })
     }
 
@@ -88,6 +95,15 @@ impl Gate {
     /// True when somebody waits for credit, so that a layer that gathers should let go.
     pub fn is_contended(&self) -> bool {
         self.state.load(Ordering::Relaxed) & CONTENDED != 0
+    }
+
+    /// How often somebody had to wait for credit, and how long all of them together did.
+    pub fn waits(&self) -> (u64, Duration) {
+        let nanos = self.waited_nanos.load(Ordering::Relaxed);
+        (
+            self.waits.load(Ordering::Relaxed),
+            Duration::from_nanos(nanos),
+        )
     }
 
     /// True while there is credit left.
@@ -143,6 +159,7 @@ impl Gate {
             gate: self,
             weight: bytes.min(self.cap),
             ticket: None,
+            since: Instant::now(),
         }
         .await
     }
@@ -173,11 +190,13 @@ impl Gate {
         self.state.fetch_or(CONTENDED, Ordering::AcqRel);
         let waiting = std::mem::take(&mut queue.waiting);
         let readers = std::mem::take(&mut queue.readers);
+        let holders = std::mem::take(&mut queue.holders);
         drop(queue);
         waiting
             .into_values()
             .for_each(|waiting| waiting.waker.wake());
         readers.into_iter().for_each(|(waker, _)| waker.wake());
+        holders.into_iter().for_each(Waker::wake);
     }
 
     /// The error with which the gate was closed, if it was.
@@ -214,6 +233,22 @@ impl Gate {
         {
             Some(reader) => reader.1 = held,
             None => queue.readers.push((cx.waker().clone(), held)),
+        }
+        Poll::Pending
+    }
+
+    /// Ready when somebody waits for credit, or never will any more; wakes the task when that happens.
+    pub(crate) fn poll_wanted(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut queue = self.queue.lock();
+        if !queue.waiting.is_empty() || queue.closed.is_some() {
+            return Poll::Ready(());
+        }
+        if !queue
+            .holders
+            .iter()
+            .any(|waker| waker.will_wake(cx.waker()))
+        {
+            queue.holders.push(cx.waker().clone());
         }
         Poll::Pending
     }
@@ -284,6 +319,7 @@ struct Acquire<'a> {
     gate: &'a Arc<Gate>,
     weight: usize,
     ticket: Option<u64>,
+    since: Instant,
 }
 
 impl Future for Acquire<'_> {
@@ -295,6 +331,9 @@ impl Future for Acquire<'_> {
         if let Some(ticket) = self.ticket {
             if queue.take_served(ticket).is_some() {
                 self.ticket = None;
+                gate.waits.fetch_add(1, Ordering::Relaxed);
+                let nanos = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                gate.waited_nanos.fetch_add(nanos, Ordering::Relaxed);
                 return Poll::Ready(Ok(Credit {
                     gate: gate.clone(),
                     amount: self.weight,
@@ -328,6 +367,9 @@ impl Future for Acquire<'_> {
             woken = gate.serve(&mut queue);
         }
         let served = queue.take_served(ticket).is_some();
+        if !served {
+            woken.extend(queue.holders.drain(..));
+        }
         drop(queue);
         wake_all(woken);
         if served {
@@ -443,159 +485,4 @@ impl Drop for Credit {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{sync::atomic::AtomicBool, task::Wake};
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Flag(AtomicBool);
-
-    impl Wake for Flag {
-        fn wake(self: Arc<Self>) {
-            self.0.store(true, Ordering::SeqCst);
-        }
-    }
-
-    struct Task<'a> {
-        future: Pin<Box<dyn Future<Output = Result<Credit, StreamError>> + 'a>>,
-        flag: Arc<Flag>,
-    }
-
-    impl<'a> Task<'a> {
-        fn new(gate: &'a Arc<Gate>, bytes: usize) -> Self {
-            Self {
-                future: Box::pin(gate.acquire(bytes)),
-                flag: Arc::default(),
-            }
-        }
-
-        fn poll(&mut self) -> Poll<Result<Credit, StreamError>> {
-            let waker = self.flag.clone().into();
-            self.future.as_mut().poll(&mut Context::from_waker(&waker))
-        }
-
-        fn woken(&self) -> bool {
-            self.flag.0.load(Ordering::SeqCst)
-        }
-    }
-
-    #[test]
-    fn eight_waiters_are_served_in_order() {
-        let gate = Gate::new(100);
-        let all = gate.try_acquire(100).expect("the gate is empty");
-        let mut tasks: Vec<_> = (0..8).map(|_| Task::new(&gate, 50)).collect();
-        for task in &mut tasks {
-            assert!(task.poll().is_pending());
-        }
-        drop(all);
-        for pair in tasks.chunks_mut(2) {
-            assert!(pair.iter().all(Task::woken));
-            for task in pair {
-                let Poll::Ready(Ok(credit)) = task.poll() else {
-                    panic!("woken without credit")
-                };
-                drop(credit);
-            }
-        }
-        assert_eq!(gate.used(), 0);
-        assert!(!gate.is_contended());
-    }
-
-    #[test]
-    fn newcomers_do_not_overtake() {
-        let gate = Gate::new(100);
-        let held = gate.try_acquire(80).expect("there is room");
-        let mut heavy = Task::new(&gate, 60);
-        assert!(heavy.poll().is_pending());
-        assert!(gate.try_acquire(1).is_none());
-        drop(held);
-        assert!(heavy.poll().is_ready());
-    }
-
-    #[test]
-    fn something_above_the_cap_passes_alone() {
-        let gate = Gate::new(100);
-        let small = gate.try_acquire(1).expect("there is room");
-        let mut large = Task::new(&gate, 5000);
-        assert!(large.poll().is_pending());
-        drop(small);
-        let Poll::Ready(Ok(credit)) = large.poll() else {
-            panic!("not served")
-        };
-        assert_eq!(credit.amount(), 100);
-    }
-
-    #[test]
-    fn cancelled_waiters_give_back() {
-        let gate = Gate::new(100);
-        let held = gate.try_acquire(100).expect("there is room");
-        let mut first = Task::new(&gate, 100);
-        let mut second = Task::new(&gate, 100);
-        let mut third = Task::new(&gate, 100);
-        assert!(
-            first.poll().is_pending() && second.poll().is_pending() && third.poll().is_pending()
-        );
-        drop(second);
-        drop(held);
-        assert!(first.woken() && !third.woken());
-        drop(first);
-        assert!(third.woken());
-        assert!(third.poll().is_ready());
-        drop(third);
-        assert_eq!(gate.used(), 0);
-    }
-
-    #[test]
-    fn close_wakes_everybody_with_the_error() {
-        let gate = Gate::new(10);
-        let held = gate.try_acquire(10).expect("there is room");
-        let mut tasks: Vec<_> = (0..3).map(|_| Task::new(&gate, 5)).collect();
-        assert!(tasks.iter_mut().all(|task| task.poll().is_pending()));
-        gate.close(StreamError::Closed);
-        for task in &mut tasks {
-            assert!(task.woken());
-            assert!(matches!(task.poll(), Poll::Ready(Err(StreamError::Closed))));
-        }
-        drop(held);
-        assert!(matches!(
-            Task::new(&gate, 1).poll(),
-            Poll::Ready(Err(StreamError::Closed))
-        ));
-    }
-
-    #[test]
-    fn split_merge_and_set_keep_the_sum() {
-        let gate = Gate::new(100);
-        let mut credit = gate.try_acquire(60).expect("there is room");
-        let part = credit.split(20);
-        assert_eq!((credit.amount(), part.amount(), gate.used()), (40, 20, 60));
-        credit.merge(part);
-        credit.set(150);
-        assert_eq!(gate.used(), 150);
-        assert!(!gate.is_open());
-        credit.set(10);
-        assert_eq!(gate.used(), 10);
-        drop(credit);
-        assert_eq!(gate.used(), 0);
-    }
-
-    #[test]
-    fn many_threads_lose_no_credit() {
-        let gate = Gate::new(1000);
-        std::thread::scope(|scope| {
-            for seed in 0..8usize {
-                let gate = &gate;
-                scope.spawn(move || {
-                    for round in 0..5000 {
-                        let credit =
-                            pollster::block_on(gate.acquire((seed * 131 + round * 7) % 1200 + 1));
-                        drop(credit.expect("nobody closes the gate"));
-                    }
-                });
-            }
-        });
-        assert_eq!(gate.used(), 0);
-        assert!(!gate.is_contended());
-    }
-}
+mod tests;

@@ -4,6 +4,10 @@
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
+#[cfg(feature = "__tls")]
+pub use crate::stream::tls::TlsError;
+pub use crate::stream::tunnel::TunnelError;
+
 /// What can go wrong with a stream, a channel or a pool.
 ///
 /// Variants are grouped by who must act: the network ([`ConnectionLost`](Self::ConnectionLost),
@@ -106,6 +110,11 @@ impl StreamError {
         Self::ApiMisuse(what.into())
     }
 
+    /// True when the transport ended without its own mark of an end.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        matches!(self, Self::ConnectionLost(error) if matches!(error.reason, LossReason::CutOff))
+    }
+
     /// True when the connection is gone for a reason that a new connection may cure.
     pub fn is_connection_lost(&self) -> bool {
         matches!(self, Self::ConnectionLost(_))
@@ -157,12 +166,31 @@ pub enum LossReason {
     /// The peer's stream ended.
     #[error("the stream ended")]
     EndOfStream,
+    /// The transport ended without its own mark of an end, such as TLS's close_notify.
+    #[error("the stream ended without a close_notify, so what came may be cut short")]
+    CutOff,
+    /// TLS failed, or the peer refused it.
+    #[cfg(feature = "__tls")]
+    #[error("TLS: {0}")]
+    Tls(#[source] TlsError),
+    /// What carried the connection ended with a failure of its own.
+    #[error("{0}")]
+    Tunnel(#[source] TunnelError),
     /// The child process behind the stream ended.
     #[error("the child process ended with {0}")]
     ProcessExited(std::process::ExitStatus),
     /// The data path on this end failed.
     #[error("{0}")]
     Failed(#[source] Arc<StreamError>),
+    /// Nothing came for so long that the peer counts as dead.
+    #[error("nothing came for {after:?}")]
+    Silent {
+        /// How long this end had waited.
+        after: Duration,
+    },
+    /// The peer gave the connection up, and said so.
+    #[error("the peer closed the connection (reason {0})")]
+    PeerClosed(u8),
     /// This end aborted the connection.
     #[error("aborted on this end")]
     Aborted,
@@ -173,6 +201,10 @@ pub enum LossReason {
 
 impl From<io::Error> for LossReason {
     fn from(error: io::Error) -> Self {
+        #[cfg(feature = "__tls")]
+        if let Some(error) = TlsError::inside(&error) {
+            return Self::Tls(error);
+        }
         Self::Io(Arc::new(error))
     }
 }
@@ -228,9 +260,29 @@ pub enum ConnectFailure {
         /// What the operating system said.
         source: Arc<io::Error>,
     },
+    /// There is no TLS with the peer.
+    #[cfg(feature = "__tls")]
+    #[error("TLS: {0}")]
+    Tls(#[source] TlsError),
+    /// There is no way through the tunnel.
+    #[error("{0}")]
+    Tunnel(#[source] TunnelError),
     /// The opening hook refused the connection.
     #[error("the opening exchange failed: {0}")]
     Refused(#[source] Arc<StreamError>),
+}
+
+#[cfg(feature = "__tls")]
+impl From<TlsError> for ConnectFailure {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+impl From<TunnelError> for ConnectFailure {
+    fn from(error: TunnelError) -> Self {
+        Self::Tunnel(error)
+    }
 }
 
 impl From<io::Error> for ConnectFailure {

@@ -31,6 +31,14 @@ pub enum ConnectionEvent {
         /// Which connection of a supervised chain this is, counted from 1.
         generation: u64,
     },
+    /// A layer of this connection has proved who the peer is. What is sent from now on is for that peer alone.
+    Established {
+        /// What the two ends of this very connection share and no other connection has: Noise's handshake hash. Not a
+        /// secret; a proof that is bound to it cannot be carried over to another connection.
+        binding: [u8; 32],
+        /// The features that both ends agreed on, as bits (see `docs/PROTOCOL.md`).
+        features: u32,
+    },
     /// The peer ended its direction; ours may go on.
     Ended {
         /// The endpoint in the form in which it was given.

@@ -6,40 +6,57 @@ pub mod channel;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 pub mod codec;
 pub mod credit;
+#[cfg(feature = "encrypt")]
+pub mod encrypted;
 pub mod endpoint;
 pub mod error;
 pub mod event;
+#[cfg(feature = "encrypt")]
+pub mod key;
 pub mod layer;
+pub mod layers;
 pub mod limits;
 pub mod listener;
 mod mail;
 pub mod message;
+pub mod monitor;
 mod noted;
 pub mod runtime;
+pub mod side;
 pub mod stream;
 pub mod unit;
 mod work;
 
 pub use chain::{Chain, Layers};
-pub use channel::{Channel, Head, Receiver};
+pub use channel::{BatchingChannel, Channel, CompressedChannel, Head, MonitoredChannel, Receiver};
 pub use credit::{Credit, Gate};
+#[cfg(feature = "encrypt")]
+pub use encrypted::EncryptedChannel;
 pub use endpoint::Endpoint;
 pub use error::{
     BufferOverflowError, CompressionError, ConnectError, ConnectionLostError, EncryptionError,
     StreamError, WriteError,
 };
 pub use event::ConnectionEvent;
+#[cfg(feature = "encrypt")]
+pub use key::{Key, KeyError};
+pub use layers::LayerSpec;
 pub use limits::{
     DEFAULT_BATCH_SIZE, DEFAULT_BATCH_TIMEOUT, DEFAULT_BUFFER_SIZE, DEFAULT_COMPRESSION_LEVEL,
     Limits, MAX_BUFFER_SIZE, STREAM_CHUNK_SIZE,
 };
 pub use listener::{Listener, ListenerConfig};
+pub use monitor::{MonitorStats, Monitors};
 pub use runtime::Runtime;
+pub use side::Side;
+#[cfg(feature = "__tls")]
+pub use stream::tls::{TlsConfig, create_ssl_stream};
 pub use stream::{
-    StreamHandle,
+    BufferedStream, MonitoredStream, StreamHandle,
     pipe::PipeStream,
     process::create_pipe_stream,
     tcp::{SocketStream, TcpConfig, create_socket_stream},
+    tunnel::TunneledSocketStream,
     unix::create_unix_stream,
 };
 pub use unit::{Chunk, Frames, FramesBuilder};

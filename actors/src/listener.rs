@@ -1,10 +1,13 @@
 //! [`Listener`]: the actor that accepts, for TCP and unix sockets.
 //!
+//! TLS handshakes happen on the connections' arbiters, so one that is never finished holds up nobody.
 //! A full process table of descriptors does not end it: it pauses for about 50 ms and goes on. Connections above a
 //! limit are closed at once, counted and logged.
 
 mod bind;
 mod census;
+#[cfg(feature = "__tls")]
+mod handshakes;
 
 use std::{
     future::Future,
@@ -21,11 +24,17 @@ use std::{
 use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message};
 use tokio::{sync::watch, time::Sleep};
 
-use self::{bind::Bound, census::Census};
+#[cfg(feature = "__tls")]
+use self::handshakes::Handshakes;
+use self::{
+    bind::Bound,
+    census::{Census, Place},
+};
 use crate::{
     endpoint::Endpoint,
     error::{ConnectError, StreamError},
     runtime::Runtime,
+    side::Side,
     stream::{Address, StreamHandle},
 };
 
@@ -35,7 +44,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const TURN: usize = 32;
 
 /// Takes each accepted stream, on the arbiter it lives on.
-type Accept = Arc<dyn Fn(StreamHandle) + Send + Sync>;
+type Accept = Box<dyn Fn(StreamHandle) + Send + Sync>;
 
 /// How a listener accepts.
 #[derive(Clone, Debug)]
@@ -45,6 +54,8 @@ pub struct ListenerConfig {
     pub max_connections: usize,
     /// Connections alive at once from one address; loopback and unix sockets are exempt. 256 by default.
     pub max_per_address: usize,
+    /// TLS handshakes under way at once. 512 by default; a newcomer above that pushes out the oldest of the address that has most.
+    pub max_handshakes: usize,
     /// Connections that the kernel holds before they are accepted. 1024 by default.
     pub backlog: u32,
     /// Permission bits of a unix socket's file. `0o600` by default.
@@ -58,6 +69,7 @@ impl Default for ListenerConfig {
         Self {
             max_connections: 10_000,
             max_per_address: 256,
+            max_handshakes: 512,
             backlog: 1024,
             unix_mode: 0o600,
             runtime: None,
@@ -77,6 +89,13 @@ impl ListenerConfig {
     #[must_use]
     pub fn max_per_address(mut self, count: usize) -> Self {
         self.max_per_address = count;
+        self
+    }
+
+    /// Sets [`max_handshakes`](Self::max_handshakes).
+    #[must_use]
+    pub fn max_handshakes(mut self, count: usize) -> Self {
+        self.max_handshakes = count;
         self
     }
 
@@ -106,8 +125,10 @@ impl ListenerConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenerStats {
-    /// Connections accepted and handed on.
+    /// Connections accepted.
     pub accepted: u64,
+    /// Connections that ended before their TLS handshake did.
+    pub handshakes_failed: u64,
     /// Connections closed at once because of a limit.
     pub refused: u64,
     /// Times that accepting paused after an error.
@@ -119,8 +140,33 @@ pub struct ListenerStats {
 #[derive(Default)]
 struct Counters {
     accepted: AtomicU64,
+    handshakes_failed: AtomicU64,
     refused: AtomicU64,
     paused: AtomicU64,
+}
+
+/// What every accepted connection needs on its own arbiter.
+struct Clerk {
+    accept: Accept,
+    #[cfg(feature = "__tls")]
+    counters: Arc<Counters>,
+    #[cfg(feature = "__tls")]
+    handshakes: Arc<Handshakes>,
+}
+
+impl Clerk {
+    fn take(&self, stream: StreamHandle, place: Place) {
+        stream.keep_until_gone(place);
+        (self.accept)(stream.with_side(Side::Accepted));
+    }
+
+    #[cfg(feature = "__tls")]
+    fn refuse(&self, peer: std::net::SocketAddr, error: &crate::error::TlsError) {
+        self.counters
+            .handshakes_failed
+            .fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(peer = %format_args!("tls://{peer}"), %error, "a TLS handshake failed");
+    }
 }
 
 /// A listening socket. Dropping it stops accepting; accepted connections live on.
@@ -144,7 +190,8 @@ impl std::fmt::Debug for Listener {
 }
 
 impl Listener {
-    /// Listens on a `tcp://` or `unix:` endpoint, and calls `accept` with each stream on the stream's arbiter.
+    /// Listens on a `tcp://`, `tls://` or `unix:` endpoint, and calls `accept` with each stream on the stream's arbiter: for TLS after the
+    /// handshake, which has 5 s by default and holds up nobody else.
     ///
     /// A unix socket's file that nobody listens on any more is replaced.
     ///
@@ -169,7 +216,13 @@ impl Listener {
             let (alive, gone) = watch::channel(());
             let acceptor = Acceptor {
                 bound,
-                accept: Arc::new(accept),
+                clerk: Arc::new(Clerk {
+                    accept: Box::new(accept),
+                    #[cfg(feature = "__tls")]
+                    counters: counters.clone(),
+                    #[cfg(feature = "__tls")]
+                    handshakes: Handshakes::new(config.max_handshakes),
+                }),
                 runtime: runtime.clone(),
                 counters: counters.clone(),
                 census: census.clone(),
@@ -222,6 +275,7 @@ impl Listener {
     pub fn stats(&self) -> ListenerStats {
         ListenerStats {
             accepted: self.counters.accepted.load(Ordering::Relaxed),
+            handshakes_failed: self.counters.handshakes_failed.load(Ordering::Relaxed),
             refused: self.counters.refused.load(Ordering::Relaxed),
             paused: self.counters.paused.load(Ordering::Relaxed),
             alive: self.census.alive() as u64,
@@ -236,7 +290,7 @@ struct StopAccepting;
 /// The actor behind a [`Listener`].
 struct Acceptor {
     bound: Bound,
-    accept: Accept,
+    clerk: Arc<Clerk>,
     runtime: Runtime,
     counters: Arc<Counters>,
     census: Arc<Census>,
@@ -259,15 +313,9 @@ impl Acceptor {
                 Poll::Ready(Ok(socket)) => match self.census.admit(socket.peer_ip()) {
                     Some(place) => {
                         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
-                        let accept = self.accept.clone();
+                        let clerk = self.clerk.clone();
                         let arbiter = self.runtime.arbiter();
-                        let is_running = arbiter.spawn_fn(move || match socket.start(place) {
-                            Ok(stream) => accept(stream),
-                            Err(error) => {
-                                tracing::warn!(%error, "an accepted connection cannot be used")
-                            }
-                        });
-                        if !is_running {
+                        if !arbiter.spawn_fn(move || socket.start(place, &clerk)) {
                             tracing::error!("an arbiter that should carry connections has stopped");
                         }
                     }

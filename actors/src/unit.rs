@@ -17,9 +17,14 @@ pub(crate) const FLUSHER: &[u8] = b"\n";
 pub const COPY_LIMIT: usize = 4096;
 
 /// Something that travels through a chain and whose bytes can be counted.
-pub trait Unit: Send + 'static {
+pub trait Unit: Send + Unpin + 'static {
     /// Bytes of memory that this unit holds on the data path.
     fn weight(&self) -> usize;
+
+    /// Frames in it; none in bytes without boundaries.
+    fn frames(&self) -> usize {
+        0
+    }
 }
 
 /// Bytes without boundaries, in one or more pieces.
@@ -82,13 +87,21 @@ impl Unit for Chunk {
     }
 }
 
-/// One part of a batch.
+/// One part of a batch. One that is marked `as_is` is not compressed: its sender does not want it, or it is already.
 #[derive(Clone, Debug)]
 pub(crate) enum Part {
-    /// A run of whole plain frames, laid out as on the wire.
-    Packed { run: Bytes, count: usize },
+    /// A run of whole frames, laid out as on the wire.
+    Packed {
+        run: Bytes,
+        count: usize,
+        as_is: bool,
+    },
     /// One large frame: its five head bytes, and its payload as the sender gave it.
-    Single { head: Bytes, payload: Bytes },
+    Single {
+        head: Bytes,
+        payload: Bytes,
+        as_is: bool,
+    },
 }
 
 /// A batch of whole frames.
@@ -114,25 +127,49 @@ pub struct Frames {
 impl Frames {
     /// A batch of one frame whose payload is not copied.
     pub fn single(payload: Bytes) -> Self {
-        let mut builder = FramesBuilder::new();
-        builder.push_uncopied(payload);
-        builder.take()
+        let mut frames = Self::default();
+        frames.push_part(Part::Single {
+            head: Bytes::copy_from_slice(&head(payload.len())),
+            payload,
+            as_is: false,
+        });
+        frames
     }
 
     /// Takes a run of `count` whole frames as laid out on the wire, all with flag 0.
     #[inline]
     pub(crate) fn push_run(&mut self, run: Bytes, count: usize) {
         if count > 0 {
-            self.bytes += run.len();
-            self.count += count;
-            self.parts.push(Part::Packed { run, count });
+            self.push_part(Part::Packed {
+                run,
+                count,
+                as_is: false,
+            });
         }
     }
 
-    fn push_single(&mut self, head: Bytes, payload: Bytes) {
-        self.bytes += payload.len() + FRAME_OVERHEAD;
-        self.count += 1;
-        self.parts.push(Part::Single { head, payload });
+    pub(crate) fn push_part(&mut self, part: Part) {
+        let (bytes, count) = match &part {
+            Part::Packed { run, count, .. } => (run.len(), *count),
+            Part::Single { payload, .. } => (payload.len() + FRAME_OVERHEAD, 1),
+        };
+        self.bytes += bytes;
+        self.count += count;
+        self.parts.push(part);
+    }
+
+    /// The same frames, marked so that no layer compresses them.
+    ///
+    /// For secrets that share an encrypted connection with text of somebody else's choice: the length of a compressed
+    /// frame tells what it is made of.
+    #[must_use]
+    pub fn uncompressed(mut self) -> Self {
+        for part in &mut self.parts {
+            match part {
+                Part::Packed { as_is, .. } | Part::Single { as_is, .. } => *as_is = true,
+            }
+        }
+        self
     }
 
     /// Number of frames.
@@ -189,6 +226,10 @@ impl Unit for Frames {
     fn weight(&self) -> usize {
         self.bytes
     }
+
+    fn frames(&self) -> usize {
+        self.count
+    }
 }
 
 impl FromIterator<Bytes> for Frames {
@@ -237,12 +278,7 @@ impl FramesIter {
         let mut frames = Frames::default();
         let count = payload_lengths(&self.run).count();
         frames.push_run(self.run, count);
-        for part in self.parts {
-            match part {
-                Part::Packed { run, count } => frames.push_run(run, count),
-                Part::Single { head, payload } => frames.push_single(head, payload),
-            }
-        }
+        self.parts.for_each(|part| frames.push_part(part));
         frames
     }
 }
@@ -338,7 +374,11 @@ impl FramesBuilder {
         self.close_run();
         self.block.extend_from_slice(&head(payload.len()));
         let head = self.block.split().freeze();
-        self.frames.push_single(head, payload);
+        self.frames.push_part(Part::Single {
+            head,
+            payload,
+            as_is: false,
+        });
     }
 
     /// Appends all frames of a batch.

@@ -31,33 +31,43 @@ pub trait Work: Actor<Context = WorkContext<Self>> + Unpin {
     fn work(&mut self, ctx: &mut WorkContext<Self>, cx: &mut TaskContext<'_>) -> Poll<()>;
 }
 
-/// Starts an actor on the current arbiter. Its mailbox has no limit: credits bound what is in it.
+/// Starts an actor on the current arbiter.
 ///
 /// # Panics
 ///
 /// Outside of an actix arbiter.
 pub(crate) fn start<A: Work>(actor: A) -> WorkAddr<A> {
-    let mut mailbox = Mailbox::default();
-    // Zero means without a limit in actix, so `try_send` never refuses.
-    mailbox.set_capacity(0);
+    let (address, letterbox) = letterbox();
+    actix_rt::spawn(Running::new(actor, letterbox));
+    address
+}
+
+/// Makes and starts an actor on another arbiter. If that has stopped, the address is closed.
+pub(crate) fn start_on<A: Work>(
+    arbiter: &actix_rt::ArbiterHandle,
+    make: impl FnOnce() -> A + Send + 'static,
+) -> WorkAddr<A> {
+    let (address, letterbox) = letterbox();
+    arbiter.spawn_fn(move || {
+        actix_rt::spawn(Running::new(make(), letterbox));
+    });
+    address
+}
+
+/// Where the messages for an actor arrive, and its address.
+fn letterbox<A: Work>() -> (WorkAddr<A>, Letterbox<A>) {
+    // Zero means without a limit in actix, so `try_send` never refuses: credits bound what is in it.
+    let (_, receiver) = actix::dev::channel::channel(0);
+    let mailbox = Mailbox::new(receiver);
     let mail = Arc::new(Mail::default());
     let address = WorkAddr::new(mailbox.address(), mail.clone());
-    let ctx = WorkContext {
-        parts: ContextParts::new(mailbox.sender_producer()),
-        mail,
-        started: false,
-        last_handle: SpawnHandle::default(),
-        spawned: Vec::new(),
-        awaited: Vec::new(),
-    };
-    actix_rt::spawn(Running {
-        actor,
-        ctx,
+    let letterbox = Letterbox {
+        mail: OwnMail(mail),
         mailbox,
         mailbox_noted: Noted::default(),
         taken: VecDeque::new(),
-    });
-    address
+    };
+    (address, letterbox)
 }
 
 type Slot<A> = Option<Pin<Box<dyn ActorFuture<A, Output = ()>>>>;
@@ -177,33 +187,34 @@ where
     }
 }
 
-/// The task of one actor.
-struct Running<A: Work> {
-    actor: A,
-    ctx: WorkContext<A>,
+/// What neighbours posted, and what others sent.
+struct Letterbox<A: Work> {
+    mail: OwnMail<A>,
     mailbox: Mailbox<A>,
     mailbox_noted: Noted,
     /// Mail that was taken and is not handled yet.
     taken: VecDeque<Envelope<A>>,
 }
 
-impl<A: Work> Running<A> {
-    /// Handles what neighbours posted, then what others sent.
-    fn handle_messages(&mut self, cx: &TaskContext<'_>) {
-        let Self {
-            actor,
-            ctx,
-            mailbox,
-            mailbox_noted,
-            taken,
-        } = self;
-        ctx.mail.take(taken, cx.waker());
+/// Refuses mail once the actor is gone, or was never started.
+struct OwnMail<A: Work>(Arc<Mail<A>>);
+
+impl<A: Work> Drop for OwnMail<A> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl<A: Work> Letterbox<A> {
+    fn handle_all(&mut self, actor: &mut A, ctx: &mut WorkContext<A>, cx: &TaskContext<'_>) {
+        self.mail.0.take(&mut self.taken, cx.waker());
         while !ctx.waiting()
-            && let Some(mut envelope) = taken.pop_front()
+            && let Some(mut envelope) = self.taken.pop_front()
         {
             envelope.handle(actor, ctx);
         }
-        let _ = mailbox_noted.poll(cx, |cx| {
+        let mailbox = &mut self.mailbox;
+        let _ = self.mailbox_noted.poll(cx, |cx| {
             mailbox.poll(actor, ctx, cx);
             // Whoever waits for a future of its own leaves messages where they are.
             if ctx.waiting() {
@@ -215,18 +226,46 @@ impl<A: Work> Running<A> {
     }
 }
 
+/// The task of one actor. Its letterbox closes first, so that whoever posts to it learns that it is gone.
+struct Running<A: Work> {
+    letterbox: Letterbox<A>,
+    actor: A,
+    ctx: WorkContext<A>,
+}
+
+impl<A: Work> Running<A> {
+    fn new(actor: A, letterbox: Letterbox<A>) -> Self {
+        let ctx = WorkContext {
+            parts: ContextParts::new(letterbox.mailbox.sender_producer()),
+            mail: letterbox.mail.0.clone(),
+            started: false,
+            last_handle: SpawnHandle::default(),
+            spawned: Vec::new(),
+            awaited: Vec::new(),
+        };
+        Self {
+            letterbox,
+            actor,
+            ctx,
+        }
+    }
+}
+
 impl<A: Work> Future for Running<A> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        if !this.ctx.started {
-            this.ctx.started = true;
-            this.actor.started(&mut this.ctx);
+        let Self {
+            letterbox,
+            actor,
+            ctx,
+        } = self.get_mut();
+        if !ctx.started {
+            ctx.started = true;
+            actor.started(ctx);
         }
         loop {
-            this.handle_messages(cx);
-            let Self { actor, ctx, .. } = this;
+            letterbox.handle_all(actor, ctx, cx);
             if actor.work(ctx, cx).is_ready() {
                 ctx.stop();
             }
@@ -241,11 +280,5 @@ impl<A: Work> Future for Running<A> {
                 return Poll::Pending;
             }
         }
-    }
-}
-
-impl<A: Work> Drop for Running<A> {
-    fn drop(&mut self) {
-        self.ctx.mail.close();
     }
 }

@@ -88,7 +88,7 @@ fn mixed_wire() -> (Vec<u8>, Vec<Vec<u8>>) {
         (1, b"two, deflated"),
         (1, b""),
         (0, b"three"),
-        (2, &text),
+        (3, &text),
         (255, &text),
         (0, &text),
         (0, b""),
@@ -251,9 +251,9 @@ fn bytes_behind_a_zlib_stream_are_ignored() {
 }
 
 #[test]
-fn every_flag_but_zero_means_zlib() {
+fn every_flag_but_zero_and_snappys_means_zlib() {
     let payload = deflated(b"abc");
-    for flag in 1..=255 {
+    for flag in (1..=255).filter(|flag| *flag != 2) {
         let (frames, error) = receive(MAX, &flagged(flag, &payload));
         assert!(error.is_none(), "{flag}");
         assert_eq!(frames, ["abc"], "{flag}");
@@ -415,6 +415,14 @@ fn hand_made_frames_are_judged_as_python_judges_them() {
     for case in list(&vectors["recv"]) {
         let wire = unhex(case["hex"].as_str().expect("bytes"));
         let (frames, error) = receive(64 << 20, &wire);
+        if case["name"] == "flag_2_is_compressed" {
+            // The one flag with a meaning of its own here; no RPyC writes it.
+            assert!(
+                matches!(error, Some(StreamError::Compression(_))),
+                "{error:?}"
+            );
+            continue;
+        }
         if case["ok"] == true {
             let payload = unhex(case["payload_hex"].as_str().expect("bytes"));
             assert!(error.is_none(), "{case}: {error:?}");
@@ -434,7 +442,7 @@ enum Kind {
 }
 
 fn frames_strategy() -> impl Strategy<Value = Vec<(Kind, Vec<u8>)>> {
-    let kind = prop_oneof![3 => Just(Kind::Plain), 1 => (1..=255u8).prop_map(Kind::Deflated)];
+    let kind = prop_oneof![3 => Just(Kind::Plain), 1 => (3..=255u8).prop_map(Kind::Deflated)];
     let payload = prop::collection::vec(any::<u8>(), 0..300);
     prop::collection::vec((kind, payload), 0..12)
 }

@@ -86,7 +86,7 @@ fn member(link: &Link, object: &LocalItem, name: &str) -> Result<Member, Excepti
 /// The answers that need no function of the service.
 fn at_once(link: &Link, request: &Request<Exported>) -> Result<Object, Exception> {
     match request {
-        Request::GetRoot => Ok(Object::Root),
+        Request::GetRoot => Ok(Object::Root(link.service.clone())),
         Request::GetAttr { object, name } => Ok(match member(link, object, name)? {
             Member::Function(function) => Object::Function(function),
             Member::Constant(value) => Object::Value(value),

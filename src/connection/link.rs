@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::Waker,
     time::{Duration, Instant},
@@ -14,67 +14,46 @@ use std::{
 
 use bytes::BytesMut;
 use parking_lot::{Mutex, MutexGuard};
-use rpyc_actors::{Channel, Credit, Frames, Runtime, StreamError};
+use rpyc_actors::{Channel, Credit, Frames, StreamError};
 use tokio::sync::oneshot;
 
+pub(crate) use super::export::LocalItem;
 use super::{
-    export::{Exported, LocalItem},
+    config::ConnectionConfig,
+    deadline::Deadline,
+    export::Exported,
     hold::Hold,
     nested::Nested,
-    outgoing::Outgoing,
+    waiting::{Answer, Failure, Waiter, Waiting},
 };
 use crate::{
     error::Error,
     netref::Netref,
     object::Object,
     protocol::{
-        Ask, CallError, Exception, IdPack, Limits, PackTuple, Protocol, ProtocolError, SendError,
-        Seq,
+        Ask, Exception, IdPack, Limits, PackTuple, Protocol, ProtocolError, SendError, Seq,
     },
     service::Service,
 };
 
 /// Credit that a call asks for before its size is known, in bytes.
 const CALL_ESTIMATE: usize = 128;
-/// Credit that a call waits for when there is none. It is more than most calls need and goes back at once: with the estimate, the end of
-/// one large frame would let in everybody who waits, each with a large frame perhaps.
-const WAITING_ESTIMATE: usize = 256 << 10;
 /// How long a reference that nobody uses waits for a request that its DEL can follow.
 const RELEASE_AFTER: Duration = Duration::from_millis(20);
-
-/// What a call gets in the end.
-pub(super) type Answer = Result<LocalItem, Failure>;
-
-/// Why a call has no answer.
-pub(super) enum Failure {
-    Call(CallError),
-    NotSent(StreamError),
-    MayHaveRun(StreamError),
-    TimedOut,
-}
-
-/// A call that waits.
-pub(super) struct Waiter {
-    answer: oneshot::Sender<Answer>,
-    /// The number of its frame.
-    frame: u64,
-}
-
-impl Waiter {
-    /// Gives the answer; gives it back if nobody waits any more.
-    pub(super) fn tell(self, answer: Answer) -> Result<(), Answer> {
-        self.answer.send(answer)
-    }
-}
 
 pub(crate) struct Link {
     pub(super) channel: Channel,
     pub(super) service: Arc<Service>,
+    pub(super) limits: Limits,
+    /// Requests that were refused because of one of them.
+    pub(super) refused: AtomicU64,
     state: Mutex<State>,
     /// Calls made by handlers of this connection that wait for their answer.
     pub(super) nested: AtomicUsize,
     /// The peer's root, once it was asked for.
     pub(super) root: tokio::sync::OnceCell<IdPack>,
+    /// The function of classic mode, once it was needed.
+    pub(crate) helper: tokio::sync::OnceCell<IdPack>,
     /// True once everything is over.
     pub(super) over: tokio::sync::watch::Sender<bool>,
     /// Handles and references; at none the connection closes.
@@ -101,18 +80,32 @@ struct State {
 pub(super) type Incoming = crate::protocol::Incoming<Waiter, Exported>;
 
 impl Link {
-    pub(super) fn new(channel: Channel, service: Arc<Service>, limits: Limits) -> Arc<Self> {
+    pub(super) fn new(
+        channel: Channel,
+        service: Arc<Service>,
+        config: ConnectionConfig,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this: &std::sync::Weak<Self>| {
-            Self::tagged(channel, service, limits, this.as_ptr().addr())
+            Self::tagged(channel, service, config, this.as_ptr().addr())
         })
     }
 
-    fn tagged(channel: Channel, service: Arc<Service>, limits: Limits, tag: usize) -> Self {
+    fn tagged(
+        channel: Channel,
+        service: Arc<Service>,
+        config: ConnectionConfig,
+        tag: usize,
+    ) -> Self {
+        let limits = config.limits;
         // A message that fits no frame is refused where it is made, so that whoever waits for it is told.
         let largest = limits.message_bytes.min(channel.limits().max_frame);
         let limits = limits.message_bytes(largest);
+        let mut protocol = Protocol::new(limits).tagged(tag);
+        if let Some(dialect) = config.dialect {
+            protocol = protocol.speaking(dialect);
+        }
         let state = State {
-            protocol: Protocol::new(limits).tagged(tag),
+            protocol,
             scratch: BytesMut::new(),
             posted: channel.accepted(),
             waker: None,
@@ -123,9 +116,12 @@ impl Link {
         Self {
             channel,
             service,
+            limits,
+            refused: AtomicU64::new(0),
             state: Mutex::new(state),
             nested: AtomicUsize::new(0),
             root: tokio::sync::OnceCell::new(),
+            helper: tokio::sync::OnceCell::new(),
             over: tokio::sync::watch::Sender::new(false),
             holders: AtomicUsize::new(0),
             close_wanted: AtomicBool::new(false),
@@ -169,6 +165,8 @@ impl Link {
         }
         *posted += 1;
         self.flush_releases(&mut state);
+        // Somebody waits for the answer.
+        self.channel.pass_on();
         if let Some(deadline) = deadline {
             self.wake_before(state, deadline);
         }
@@ -202,23 +200,22 @@ impl Link {
     pub(crate) async fn ask<P: PackTuple<Exported>>(
         self: &Arc<Self>,
         ask: Ask<P>,
-        timeout: Option<Duration>,
+        deadline: Deadline,
     ) -> Result<Object, Error> {
-        Ok(self.import(self.ask_item(ask, timeout).await?))
+        Ok(self.import(self.ask_item(ask, deadline).await?))
     }
 
     /// [`ask`](Self::ask), without making handles of the references in the answer.
-    pub(super) async fn ask_item<P: PackTuple<Exported>>(
+    pub(crate) async fn ask_item<P: PackTuple<Exported>>(
         &self,
         ask: Ask<P>,
-        timeout: Option<Duration>,
+        deadline: Deadline,
     ) -> Result<LocalItem, Error> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let credit = match self.channel.try_reserve(CALL_ESTIMATE) {
             Some(credit) => credit,
-            None => self.wait_for_room(timeout).await?,
+            None => self.wait_for_room(deadline).await?,
         };
-        let receiver = self.start(&ask, deadline, credit)?;
+        let receiver = self.start(&ask, deadline.at(), credit)?;
         drop(ask);
         let _nested = Nested::enter(self);
         let waiting = Waiting {
@@ -230,28 +227,8 @@ impl Link {
             Err(Failure::Call(error)) => Err(error.into()),
             Err(Failure::NotSent(error)) => Err(Error::NotSent(error)),
             Err(Failure::MayHaveRun(error)) => Err(Error::MayHaveRun(error)),
-            Err(Failure::TimedOut) => Err(Error::TimedOut(timeout.unwrap_or_default())),
+            Err(Failure::TimedOut) => Err(deadline.passed()),
         }
-    }
-
-    /// Waits in line until the peer, or the kernel, took some of what was sent before.
-    async fn wait_for_room(&self, timeout: Option<Duration>) -> Result<Credit, Error> {
-        let room = self.channel.reserve(WAITING_ESTIMATE);
-        let room = match timeout {
-            None => room.await,
-            Some(after) => {
-                let clock = Runtime::with_arbiters([self.channel.arbiter().clone()])?;
-                tokio::select! {
-                    biased;
-                    room = room => room,
-                    () = clock.sleep(after) => Err(StreamError::TimedOut {
-                        what: "the wait for room to send",
-                        after,
-                    }),
-                }
-            }
-        };
-        room.map_err(|error| Error::NotSent(self.end_reason().unwrap_or(error)))
     }
 
     /// Makes handles of the references in an item.
@@ -262,7 +239,7 @@ impl Link {
                 Object::Tuple(items.into_iter().map(|item| self.import(item)).collect())
             }
             LocalItem::Theirs(id) => Object::Netref(Netref::new(self, id)),
-            LocalItem::Ours(Exported::Root(_)) => Object::Root,
+            LocalItem::Ours(Exported::Root(service)) => Object::Root(service),
             LocalItem::Ours(Exported::Function(function)) => Object::Function(function),
         }
     }
@@ -278,7 +255,7 @@ impl Link {
     }
 
     /// Answers a request.
-    pub(super) fn reply(self: &Arc<Self>, seq: &Seq, result: Result<&Object, &Exception>) {
+    pub(super) fn reply(&self, seq: &Seq, result: Result<&Object, &Exception>) {
         let mut state = self.state.lock();
         let State {
             protocol,
@@ -290,7 +267,7 @@ impl Link {
             return;
         }
         let sent = match result {
-            Ok(object) => protocol.reply(seq, &Outgoing { link: self, object }, scratch),
+            Ok(object) => protocol.reply(seq, object, scratch),
             Err(exception) => {
                 protocol.exception(seq, exception, scratch);
                 Ok(())
@@ -300,6 +277,8 @@ impl Link {
             protocol.exception(seq, &unsendable(&error), scratch);
         }
         self.post(&mut state);
+        // The peer waits for it.
+        self.channel.pass_on();
     }
 
     /// Reads frames, each with its size. What they mean is dealt with outside of the lock.
@@ -475,7 +454,9 @@ impl Link {
     }
 
     pub(super) fn stats(&self) -> crate::protocol::Stats {
-        self.state.lock().protocol.stats()
+        let mut stats = self.state.lock().protocol.stats();
+        stats.refused = self.refused.load(Ordering::Relaxed);
+        stats
     }
 
     /// Calls of our own handlers that wait for the peer.
@@ -486,33 +467,4 @@ impl Link {
 
 fn unsendable(error: &SendError) -> Exception {
     Exception::type_error(format!("the result cannot be sent: {error}"))
-}
-
-/// The wait for an answer. Dropped early, it gives back the references of an answer that had just come.
-struct Waiting<'a> {
-    link: &'a Link,
-    receiver: oneshot::Receiver<Answer>,
-}
-
-impl Future for Waiting<'_> {
-    type Output = Answer;
-
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Answer> {
-        let result = std::task::ready!(std::pin::Pin::new(&mut self.receiver).poll(cx));
-        // The sender is dropped without a word only together with the whole connection.
-        let gone = || Failure::MayHaveRun(self.link.end_reason().unwrap_or(StreamError::Closed));
-        std::task::Poll::Ready(result.unwrap_or_else(|_| Err(gone())))
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.receiver.close();
-        if let Ok(Ok(item)) = self.receiver.try_recv() {
-            self.link.give_back(&item);
-        }
-    }
 }

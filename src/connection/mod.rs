@@ -4,17 +4,21 @@
 //! answers and keeps deadlines on the channel's arbiter; calls are encoded where they are made, by any thread.
 
 mod answer;
+mod config;
+mod deadline;
 mod export;
 mod hold;
 mod link;
 mod nested;
-mod outgoing;
 mod serving;
+mod waiting;
 
 use std::{sync::Arc, time::Duration};
 
 use rpyc_actors::{Channel, StreamError};
 
+pub use config::ConnectionConfig;
+pub(crate) use deadline::Deadline;
 pub use export::Exported;
 pub(crate) use hold::{Hold, tag_of};
 pub(crate) use link::Link;
@@ -24,8 +28,8 @@ use crate::{
     brine::Str,
     error::Error,
     netref::Netref,
-    object::{FromObject, Object},
-    protocol::{Ask, IdPack, Limits, PackTuple, Stats},
+    object::FromObject,
+    protocol::{Ask, Limits, PackTuple, Stats},
     service::Service,
 };
 
@@ -57,21 +61,29 @@ impl Connection {
     /// RPyC over a channel, offering a service to the peer: [`VoidService`](crate::VoidService) to offer none.
     ///
     /// There is no handshake, so nothing is sent before the first call.
-    pub fn new(channel: Channel, service: impl Into<Arc<Service>>) -> Self {
-        Self::with_limits(channel, service, Limits::default())
+    pub fn new(channel: impl Into<Channel>, service: impl Into<Arc<Service>>) -> Self {
+        Self::with_config(channel, service, ConnectionConfig::default())
     }
 
-    /// As [`new`](Self::new), with limits of your own for what the peer may send.
-    pub fn with_limits(channel: Channel, service: impl Into<Arc<Service>>, limits: Limits) -> Self {
-        let link = Link::new(channel, service.into(), limits);
+    /// As [`new`](Self::new), with settings.
+    pub fn with_config(
+        channel: impl Into<Channel>,
+        service: impl Into<Arc<Service>>,
+        config: ConnectionConfig,
+    ) -> Self {
+        let link = Link::new(channel.into(), service.into(), config);
         let hold = link.hold();
         serving::start(link, None);
         Self::of(hold)
     }
 
     /// Serves a channel until it ends, whether or not anybody keeps the handle.
-    pub fn serve(channel: Channel, service: impl Into<Arc<Service>>, limits: Limits) -> Self {
-        let link = Link::new(channel, service.into(), limits);
+    pub fn serve(
+        channel: impl Into<Channel>,
+        service: impl Into<Arc<Service>>,
+        limits: Limits,
+    ) -> Self {
+        let link = Link::new(channel.into(), service.into(), limits.into());
         let connection = Self::of(link.hold());
         serving::start(link.clone(), Some(link.hold()));
         connection
@@ -84,25 +96,24 @@ impl Connection {
         }
     }
 
-    /// The same connection with another deadline for each call; `None` waits for ever. 30 s by default.
+    /// The same connection with another deadline for each call, with all that it needs before; `None` waits for ever. 30 s by default.
     #[must_use]
     pub fn with_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeout = timeout.into();
         self
     }
 
-    async fn root_id(&self) -> Result<&IdPack, Error> {
-        let ask = async || match self.link.ask_item(Ask::get_root(), self.timeout).await? {
-            crate::protocol::Item::Theirs(id) => Ok(id),
-            other => {
-                let error = crate::brine::ConvertError::other(
-                    "a reference",
-                    Object::type_name(&self.link.import(other)),
-                );
-                Err(Error::from(error))
-            }
-        };
-        self.link.root.get_or_try_init(ask).await
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// That of a call which begins now.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::after(self.timeout)
     }
 
     /// The peer's root: its service. Asked for once.
@@ -115,7 +126,7 @@ impl Connection {
     ///
     /// Nothing is lost.
     pub async fn root(&self) -> Result<Netref, Error> {
-        let id = self.root_id().await?.clone();
+        let id = self.link.root(self.deadline()).await?.clone();
         Ok(Netref::uncounted(&self.link, id).with_timeout(self.timeout))
     }
 
@@ -151,13 +162,11 @@ impl Connection {
         args: impl PackTuple<Exported>,
         kwargs: impl PackTuple<Exported>,
     ) -> Result<R, Error> {
-        let root = match self.link.root.get() {
-            Some(root) => root,
-            None => self.root_id().await?,
-        };
+        let deadline = self.deadline();
+        let root = self.link.root(deadline).await?;
         Ok(R::from_object(
             self.link
-                .ask(Ask::call_attr(root, name, args, kwargs), self.timeout)
+                .ask(Ask::call_attr(root, name, args, kwargs), deadline)
                 .await?,
         )?)
     }
@@ -172,11 +181,10 @@ impl Connection {
     ///
     /// Nothing is lost.
     pub async fn getattr<R: FromObject>(&self, name: &str) -> Result<R, Error> {
-        let root = self.root_id().await?;
+        let deadline = self.deadline();
+        let root = self.link.root(deadline).await?;
         Ok(R::from_object(
-            self.link
-                .ask(Ask::get_attr(root, name), self.timeout)
-                .await?,
+            self.link.ask(Ask::get_attr(root, name), deadline).await?,
         )?)
     }
 
@@ -191,7 +199,7 @@ impl Connection {
     /// Nothing is lost.
     pub async fn ping(&self) -> Result<Duration, Error> {
         let start = std::time::Instant::now();
-        let answer = self.link.ask(Ask::ping(PING), self.timeout).await?;
+        let answer = self.link.ask(Ask::ping(PING), self.deadline()).await?;
         if Str::from_object(answer)? != *PING {
             let error = StreamError::peer("the answer to a ping has other data than the ping");
             return Err(error.at(&self.link.channel.endpoint().into()).into());

@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
@@ -25,10 +25,7 @@ use rpyc_actors::{
 use tokio::time::Sleep;
 
 use super::{
-    Connection, Hold, Link,
-    answer::answer,
-    link::{Failure, Incoming},
-    nested::Handling,
+    Connection, Hold, Link, answer::answer, link::Incoming, nested::Handling, waiting::Failure,
 };
 use crate::{
     connection::Exported,
@@ -37,18 +34,6 @@ use crate::{
     service::Running,
 };
 
-/// Requests of a connection that wait for their turn.
-const MAX_QUEUED: usize = 1024;
-/// Their size in bytes.
-const MAX_QUEUED_BYTES: usize = 64 << 20;
-/// Handlers of a connection that serves in order, all but one of which wait for a call to the peer.
-const MAX_NESTED: usize = 64;
-/// Handlers of a connection that serves side by side.
-const MAX_CONCURRENT: usize = 1024;
-
-/// Bytes of answers and refusals that a peer does not read, before its connection is given up: more than the largest answer, and than
-/// the credit of its way.
-const MAX_UNREAD: usize = 128 << 20;
 /// Time for requests of a peer that closed and went away, to be finished.
 const FINISH_WITHIN: Duration = Duration::from_secs(30);
 
@@ -120,11 +105,11 @@ impl Serving {
             self.link.hurry_the_next();
         }
         self.incoming = incoming;
-        let unread = self.link.unread();
-        if unread > MAX_UNREAD {
+        let (unread, limit) = (self.link.unread(), self.link.limits.unread_bytes);
+        if unread > limit {
             self.end(StreamError::LimitExceeded {
                 what: "answers that are not read",
-                limit: MAX_UNREAD as u64,
+                limit: limit as u64,
                 got: unread as u64,
                 endpoint: Some(self.link.channel.endpoint().into()),
             });
@@ -159,14 +144,15 @@ impl Serving {
         if self.ended.is_some() || self.peer_closes {
             return;
         }
-        if self.queue.len() >= MAX_QUEUED || self.queued_bytes + size > MAX_QUEUED_BYTES {
+        let limits = &self.link.limits;
+        let (requests, bytes) = (limits.queued_requests.max(1), limits.queued_bytes);
+        if self.queue.len() >= requests || self.queued_bytes + size > bytes {
             let what = format!(
-                "too many requests wait on this connection: {} of {MAX_QUEUED}, {} of {MAX_QUEUED_BYTES} bytes",
+                "too many requests wait on this connection: {} of {requests}, {} of {bytes} bytes",
                 self.queue.len(),
                 self.queued_bytes
             );
-            self.link.reply(&seq, Err(&Exception::runtime_error(what)));
-            self.link.give_back_all(request.into_items());
+            self.refuse(&seq, request, &Exception::runtime_error(what));
             return;
         }
         // While a handler waits for the peer, this may be a callback's, which that handler needs.
@@ -179,6 +165,13 @@ impl Serving {
         self.queued_bytes += size;
         self.queue.push_back((size, seq, request));
         self.serve();
+    }
+
+    /// Answers a request that exceeds a limit.
+    fn refuse(&self, seq: &Seq, request: Request<Exported>, exception: &Exception) {
+        self.link.refused.fetch_add(1, Ordering::Relaxed);
+        self.link.reply(seq, Err(exception));
+        self.link.give_back_all(request.into_items());
     }
 
     /// Whether the peer reads its answers: no others are made while those before them fill the way.
@@ -211,10 +204,11 @@ impl Serving {
     /// Whether the next request may be served beside those that run.
     fn has_room(&self) -> bool {
         let running = self.running.len();
+        let limits = &self.link.limits;
         if self.link.service.serves_in_order() {
-            running == 0 || (running < MAX_NESTED && self.all_wait())
+            running == 0 || (running < limits.nested_calls && self.all_wait())
         } else {
-            running < MAX_CONCURRENT
+            running < limits.concurrent_requests.max(1)
         }
     }
 
@@ -225,16 +219,16 @@ impl Serving {
 
     /// Refuses what would be nested too deep: those that run wait for it, so it would wait for ever.
     fn refuse_too_deep(&mut self) {
+        let limit = self.link.limits.nested_calls.max(1);
         while self.link.service.serves_in_order()
-            && self.running.len() >= MAX_NESTED
+            && self.running.len() >= limit
             && self.all_wait()
             && let Some((size, seq, request)) = self.queue.pop_front()
         {
             self.queued_bytes -= size;
-            let what = format!("more than {MAX_NESTED} calls are nested on this connection");
+            let what = format!("more than {limit} calls are nested on this connection");
             let refusal = Exception::builtin("RecursionError", vec![what.into()]);
-            self.link.reply(&seq, Err(&refusal));
-            self.link.give_back_all(request.into_items());
+            self.refuse(&seq, request, &refusal);
         }
     }
 
@@ -321,6 +315,11 @@ impl Serving {
 
     /// The peer ended its direction.
     fn handle_end(&mut self) {
+        if self.link.is_close_wanted() {
+            // The peer's answer to our CLOSE, which came before this actor had its turn.
+            self.end(StreamError::Closed);
+            return;
+        }
         if !self.peer_closes || self.is_idle() {
             self.end(ended_by_peer(&self.link));
             return;
@@ -328,6 +327,18 @@ impl Serving {
         // Our own calls will have no answer any more, and those we finish have nobody who waits.
         self.link.end(&ended_by_peer(&self.link));
         self.patience = Some(Box::pin(tokio::time::sleep(FINISH_WITHIN)));
+    }
+
+    /// The connection is lost. Stock Python ends TLS without a close_notify, so behind a CLOSE that is an end like any other: nothing more was
+    /// due. The events of a channel come in order, so a CLOSE that came first is known by now. Behind our own CLOSE it does not matter how
+    /// the peer ends.
+    fn handle_loss(&mut self, error: ConnectionLostError) {
+        let is_cut_off = matches!(error.reason, LossReason::CutOff);
+        if self.link.is_close_wanted() || (self.peer_closes && is_cut_off) {
+            self.handle_end();
+        } else {
+            self.end(error.into());
+        }
     }
 
     /// Whether the peer closed and all is done that it had asked for.
@@ -459,7 +470,7 @@ impl Handler<ConnectionEvent> for Serving {
     fn handle(&mut self, event: ConnectionEvent, _: &mut Context<Self>) {
         match event {
             ConnectionEvent::Ended { .. } => self.handle_end(),
-            ConnectionEvent::Lost(error) => self.end(error.into()),
+            ConnectionEvent::Lost(error) => self.handle_loss(error),
             ConnectionEvent::Closed { .. } => self.end(StreamError::Closed),
             _ => {}
         }

@@ -9,13 +9,12 @@
 //! | `03`, brine `(seq, exception)` | exception |
 //!
 //! Bytes after the pair are ignored, as Python does. RPyC before 6.0 put the kind inside the brine: `(kind, seq, body)`, so that
-//! its first byte is `12`, the tag of a tuple of three. That dialect is recognised here and not spoken yet; where it will be,
-//! [`Kind::take_from`], [`begin_request`] and [`begin_answer`] are the places to teach.
+//! its first byte is `12`, the tag of a tuple of three; see [`Dialect`].
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 
-use super::Handler;
 use super::pack::{PAIR, small};
+use super::{Dialect, Handler};
 use crate::brine::{self, BrineError, Value};
 
 /// The peer sent something after which it cannot be understood any more: the connection must end.
@@ -28,9 +27,16 @@ pub enum ProtocolError {
         /// The byte.
         byte: u8,
     },
-    /// The peer is RPyC 5 or older.
-    #[error("the peer speaks the protocol of rpyc 5 and older, which differs from that of 6")]
+    /// The peer is RPyC 5 or older, and was spoken to as one of 6.
+    #[error(
+        "the peer speaks the protocol of rpyc 5 and older, which differs from that of 6: connect with Dialect::Rpyc5"
+    )]
     OlderDialect,
+    /// The peer is RPyC 6, and was spoken to as one of 5.
+    #[error(
+        "the peer speaks the protocol of rpyc 6, which differs from that of 5: connect with Dialect::Rpyc6"
+    )]
+    NewerDialect,
     /// The peer runs with `bind_threads`, which puts two thread ids before each message.
     #[error("the peer binds threads (RPYC_BIND_THREADS), which both ends must do or neither")]
     BoundThreads,
@@ -57,22 +63,13 @@ pub(super) enum Kind {
     Exception = 3,
 }
 
-/// First byte of a message of RPyC 5: the brine tag of a tuple of three.
-const OLDER_DIALECT: u8 = 0x12;
-/// Length of the thread ids that `bind_threads` puts in front. Their first byte is 0, ids being far below 2^56.
-const THREAD_IDS: usize = 16;
-
 impl Kind {
-    /// Takes the first byte off a payload that is not empty.
-    pub(super) fn take_from(payload: &mut Bytes) -> Result<Self, ProtocolError> {
-        let length = payload.len();
-        match payload.get_u8() {
-            1 => Ok(Self::Request),
-            2 => Ok(Self::Reply),
-            3 => Ok(Self::Exception),
-            OLDER_DIALECT => Err(ProtocolError::OlderDialect),
-            0 if length > THREAD_IDS => Err(ProtocolError::BoundThreads),
-            byte => Err(ProtocolError::UnknownMessageType { byte }),
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Request),
+            2 => Some(Self::Reply),
+            3 => Some(Self::Exception),
+            _ => None,
         }
     }
 
@@ -106,15 +103,20 @@ impl std::fmt::Display for Seq {
 }
 
 /// Appends what stands before the boxed arguments of a request of ours.
-pub(super) fn begin_request(out: &mut BytesMut, seq: u64, handler: Handler) {
-    out.put_slice(&[Kind::Request as u8, PAIR]);
+pub(super) fn begin_request(out: &mut BytesMut, dialect: Dialect, seq: u64, handler: Handler) {
+    dialect.begin(out, Kind::Request);
     brine::put_uint(out, seq);
     out.put_slice(&[PAIR, small(i64::from(handler.number()))]);
 }
 
 /// Appends what stands before the body of an answer.
-pub(super) fn begin_answer(out: &mut BytesMut, kind: Kind, seq: &Seq) -> Result<(), BrineError> {
-    out.put_slice(&[kind as u8, PAIR]);
+pub(super) fn begin_answer(
+    out: &mut BytesMut,
+    dialect: Dialect,
+    kind: Kind,
+    seq: &Seq,
+) -> Result<(), BrineError> {
+    dialect.begin(out, kind);
     match &seq.0 {
         Value::Int(number) => brine::put_int(out, *number),
         other => brine::encode(other, out)?,

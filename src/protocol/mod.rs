@@ -62,11 +62,14 @@
 
 mod ask;
 mod boxing;
+mod dialect;
+mod error;
 mod exception;
 mod exports;
 mod handler;
 mod idpack;
 mod imports;
+mod incoming;
 mod limits;
 mod message;
 mod pack;
@@ -83,10 +86,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub use ask::Ask;
 pub use boxing::{Item, Refusal};
+pub use dialect::Dialect;
+pub use error::{CallError, SendError};
 pub use exception::{Exception, RemoteError};
 pub use exports::Export;
 pub use handler::Handler;
 pub use idpack::{IdPack, NAMES_WITHOUT_INSPECT, spares_inspect};
+pub use incoming::{Incoming, Stats};
 pub use limits::Limits;
 pub use message::{ProtocolError, Seq};
 pub use pack::{ByName, Ours, Pack, PackTuple, Packer};
@@ -106,88 +112,14 @@ pub struct Protocol<W, T> {
     pending: Pending<W>,
     exports: Exports<T>,
     imports: Imports,
+    /// What is spoken, once one of the two has said something.
+    dialect: Option<Dialect>,
     /// No more requests may be sent.
     closed: bool,
     /// Scratch: the references in the message being read and in the one being written. Empty between calls.
     received: Vec<IdPack>,
     given: Vec<i64>,
     tag: usize,
-}
-
-/// What a received message means.
-#[derive(Debug)]
-#[must_use = "a request wants an answer, a waiter its result"]
-pub enum Incoming<W, T> {
-    /// The peer asks for something: answer with [`Protocol::reply`] or [`Protocol::exception`], in any order.
-    Request {
-        /// To be repeated in the answer.
-        seq: Seq,
-        /// What it asks for.
-        request: Request<T>,
-    },
-    /// The peer asks for something that makes no sense: answer with this exception.
-    BadRequest {
-        /// To be repeated in the answer.
-        seq: Seq,
-        /// What to raise.
-        exception: Exception,
-    },
-    /// The answer to a request of ours.
-    Answer {
-        /// The number of the request.
-        seq: u64,
-        /// Who waits for it.
-        waiter: W,
-        /// What came of it.
-        result: Result<Item<T>, CallError>,
-    },
-    /// An answer that nobody waits for. Its references were given back.
-    Late,
-    /// The peer closes the connection. There is no answer: end the stream.
-    Close,
-    /// An empty frame, which means nothing.
-    Nothing,
-}
-
-/// Why a call has no result.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// The peer's code raised an exception.
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
-    /// The peer's iterator has no more items.
-    #[error("StopIteration")]
-    StopIteration,
-    /// The peer's answer makes no sense, or exceeds a limit.
-    #[error("bad answer: {0}")]
-    BadAnswer(#[source] Refusal),
-}
-
-/// Why a message was not written. Nothing was: neither output nor counts nor sequence numbers have changed.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// Something in it cannot be sent.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The message is larger than [`Limits::message_bytes`].
-    #[error("message of {got} bytes exceeds the limit of {limit}")]
-    TooLarge {
-        /// The limit.
-        limit: usize,
-        /// The size of the message.
-        got: usize,
-    },
-    /// Too many calls wait for their answer.
-    #[error("more than {limit} calls wait for an answer")]
-    TooManyPending {
-        /// The limit.
-        limit: usize,
-    },
-    /// The connection is closed or closing.
-    #[error("the connection is closed")]
-    Closed,
 }
 
 impl<W, T: Export> Protocol<W, T> {
@@ -198,6 +130,7 @@ impl<W, T: Export> Protocol<W, T> {
             pending: Pending::new(),
             exports: Exports::new(limits.references),
             imports: Imports::new(limits.references),
+            dialect: None,
             closed: false,
             received: Vec::new(),
             given: Vec::new(),
@@ -212,6 +145,18 @@ impl<W, T: Export> Protocol<W, T> {
     pub const fn tagged(mut self, tag: usize) -> Self {
         self.tag = tag;
         self
+    }
+
+    /// Sets what is spoken. Without it whoever speaks first decides; this end speaks that of RPyC 6.
+    #[must_use]
+    pub const fn speaking(mut self, dialect: Dialect) -> Self {
+        self.dialect = Some(dialect);
+        self
+    }
+
+    /// What is spoken; if nothing was said yet, from now on that of RPyC 6.
+    fn spoken(&mut self) -> Dialect {
+        *self.dialect.get_or_insert_default()
     }
 
     /// Appends a request to `out`, as one payload, and returns its number.
@@ -237,7 +182,7 @@ impl<W, T: Export> Protocol<W, T> {
             return Err(SendError::TooManyPending { limit });
         }
         let start = out.len();
-        message::begin_request(out, self.pending.next_seq(), ask.handler());
+        message::begin_request(out, self.spoken(), self.pending.next_seq(), ask.handler());
         self.finish_box(start, ask.args(), out)?;
         Ok(self.pending.push(Some(waiter), deadline))
     }
@@ -254,7 +199,7 @@ impl<W, T: Export> Protocol<W, T> {
         out: &mut BytesMut,
     ) -> Result<(), SendError> {
         let start = out.len();
-        let begun = message::begin_answer(out, Kind::Reply, seq);
+        let begun = message::begin_answer(out, self.spoken(), Kind::Reply, seq);
         if let Err(error) = begun {
             out.truncate(start);
             return Err(Refusal::Limit(error).into());
@@ -292,9 +237,9 @@ impl<W, T: Export> Protocol<W, T> {
     /// This cannot fail: if the exception itself cannot be sent, a `RuntimeError` that says so goes in its place.
     pub fn exception(&mut self, seq: &Seq, exception: &Exception, out: &mut BytesMut) {
         let start = out.len();
-        let limit = self.limits.message_bytes;
+        let (limit, dialect) = (self.limits.message_bytes, self.spoken());
         let mut write = |exception: &Exception| {
-            let written = message::begin_answer(out, Kind::Exception, seq)
+            let written = message::begin_answer(out, dialect, Kind::Exception, seq)
                 .and_then(|()| exception.encode(out));
             let got = out.len() - start;
             let written = written.and(if got <= limit {
@@ -321,7 +266,7 @@ impl<W, T: Export> Protocol<W, T> {
             return;
         }
         self.closed = true;
-        message::begin_request(out, self.pending.next_seq(), Handler::Close);
+        message::begin_request(out, self.spoken(), self.pending.next_seq(), Handler::Close);
         // An empty tuple by value, (1, ()).
         out.put_slice(&[pack::PAIR, 0x51, 0x02]);
         self.pending.push(None, None);
@@ -337,17 +282,24 @@ impl<W, T: Export> Protocol<W, T> {
         if payload.is_empty() {
             return Ok(Incoming::Nothing);
         }
-        let kind = Kind::take_from(&mut payload)?;
+        let (dialect, kind) = Dialect::take_from(&mut payload)?;
+        match (dialect, *self.dialect.get_or_insert(dialect)) {
+            (Dialect::Rpyc5, Dialect::Rpyc6) => return Err(ProtocolError::OlderDialect),
+            (Dialect::Rpyc6, Dialect::Rpyc5) => return Err(ProtocolError::NewerDialect),
+            _ => {}
+        }
         let what = kind.name();
         let broken = |source| ProtocolError::Brine { what, source };
 
         let mut reader = Reader::new(&payload, &self.limits.values);
-        match reader.tuple_len() {
-            Ok(2) => {}
-            Ok(_) | Err(brine::BrineError::Unexpected { .. }) => {
-                return Err(ProtocolError::NotAPair { what });
+        if dialect == Dialect::Rpyc6 {
+            match reader.tuple_len() {
+                Ok(2) => {}
+                Ok(_) | Err(brine::BrineError::Unexpected { .. }) => {
+                    return Err(ProtocolError::NotAPair { what });
+                }
+                Err(source) => return Err(broken(source)),
             }
-            Err(source) => return Err(broken(source)),
         }
         let seq = reader.value().map_err(broken)?;
         let incoming = match kind {
@@ -480,7 +432,7 @@ impl<W, T: Export> Protocol<W, T> {
         let Some((id, count)) = self.imports.next_due() else {
             return false;
         };
-        message::begin_request(out, self.pending.next_seq(), Handler::Del);
+        message::begin_request(out, self.spoken(), self.pending.next_seq(), Handler::Del);
         // (2, ((3, id), (1, count)))
         out.put_slice(&[pack::PAIR, 0x52, pack::PAIR, pack::PAIR, 0x53]);
         out.put_slice(id.wire());
@@ -525,18 +477,7 @@ impl<W, T: Export> Protocol<W, T> {
             pending: self.pending.open(),
             exported: self.exports.len(),
             imported: self.imports.len(),
+            refused: 0,
         }
     }
-}
-
-/// How much a connection holds at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Requests of ours without an answer, wanted or not.
-    pub pending: usize,
-    /// Objects of ours that the peer holds.
-    pub exported: usize,
-    /// Objects of the peer that we hold, or have not told it yet that we do not.
-    pub imported: usize,
 }

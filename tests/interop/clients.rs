@@ -6,8 +6,8 @@ use rpyc::{Exception, Function, Object, Service, brine::Value};
 use serde_json::Value as Json;
 
 use crate::{
-    python::{Script, run_script},
-    support::{blocking, python_server, serve, socket_path},
+    python::{Peer, RPYC, RPYC_5, Script, Version, run_within},
+    support::{PATIENCE, blocking, serve, socket_path},
 };
 
 /// What server.py offers, as far as client.py uses it.
@@ -63,9 +63,12 @@ fn add(args: Vec<Object>) -> Result<Value, Exception> {
     })
 }
 
-fn lines(args: Vec<String>) -> Vec<Json> {
+fn lines(version: Version, args: Vec<String>) -> Vec<Json> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let output = run_script(Script::File("client.py"), &args);
+    let output = run_within(
+        PATIENCE,
+        Script::File("client.py").command_of(version, &args),
+    );
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
@@ -85,7 +88,7 @@ fn is_meant(check: &str) -> bool {
     }
 }
 
-fn compare(python: &[Json], rust: &[Json]) {
+fn compare(version: Version, python: &[Json], rust: &[Json]) {
     assert!(
         python.len() > 30,
         "client.py has more checks than {}",
@@ -99,25 +102,36 @@ fn compare(python: &[Json], rust: &[Json]) {
             python["text"] = Json::Null;
             rust["text"] = Json::Null;
         }
+        if check == "has_attributes" && version == RPYC_5 {
+            // The last one asks a reference for its `__class__`, of which this client thinks without the server: it finds one for a
+            // built-in name as ours, and none for the name of a class that it cannot import.
+            python["value"][3] = Json::Null;
+            rust["value"][3] = Json::Null;
+        }
         assert_eq!(python, rust, "python is left, rust is right");
     }
 }
 
 #[tokio::test]
 async fn a_python_client_finds_no_difference() {
+    client_finds_no_difference(RPYC).await;
+}
+
+/// The client, and the server that the Rust one is compared with, are of this version.
+pub(crate) async fn client_finds_no_difference(version: Version) {
     let (_server, port) = serve(calculator()).await;
     let (python, rust) = blocking(move || {
-        let peer = python_server();
+        let peer = Peer::spawn(Script::File("server.py").command_of(version, &[]));
         let at = |port: u16| vec!["127.0.0.1".to_owned(), port.to_string()];
         let python = std::thread::spawn({
             let args = at(peer.port());
-            move || lines(args)
+            move || lines(version, args)
         });
-        let rust = lines(at(port));
+        let rust = lines(version, at(port));
         (python.join().expect("no panic"), rust)
     })
     .await;
-    compare(&python, &rust);
+    compare(version, &python, &rust);
 }
 
 #[tokio::test]
@@ -138,7 +152,7 @@ async fn a_python_client_over_a_unix_socket_neither() {
         "close_with_calls_pending",
     ];
     let args = args.map(str::to_owned).to_vec();
-    let lines = blocking(move || lines(args)).await;
+    let lines = blocking(move || lines(RPYC, args)).await;
     assert_eq!(lines.len(), 6);
     assert_eq!(lines[0]["value"], 3);
     assert_eq!(lines[1]["value"]["wrong"], serde_json::json!([]));

@@ -241,10 +241,16 @@ async fn what_is_no_message() {
     victim
         .ends(&framed(0, b"\x04\x11\x50\x00"), &["unknown message type 4"])
         .await;
-    // A request of 5.x: (1, 0, (GETROOT, (1, ())))
+    // As of 5.x, (4, 0, 0); and a request of 6, (0, (GETROOT, (1, ()))), before the same of 5.
     victim
-        .ends(&framed(0, b"\x12\x51\x50\x11\x53\x11\x51\x02"), &["rpyc 5"])
+        .ends(
+            &framed(0, b"\x12\x54\x50\x50"),
+            &["unknown message type 18"],
+        )
         .await;
+    let mut both = framed(0, b"\x01\x11\x50\x11\x53\x11\x51\x02");
+    both.extend(framed(0, b"\x12\x51\x50\x11\x53\x11\x51\x02"));
+    victim.ends(&both, &["rpyc 5"]).await;
     victim
         .ends(&framed(0, &[0; 40]), &["RPYC_BIND_THREADS"])
         .await;

@@ -318,3 +318,48 @@ async fn a_panic_in_a_function_ends_its_own_connection_only() {
         assert_serves(port).await;
     }
 }
+
+/// The root is asked for before the first call, and both together have one deadline.
+#[tokio::test]
+async fn the_first_call_has_one_deadline_in_all() {
+    const DEADLINE: Duration = Duration::from_secs(2);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let client = connect(port).await;
+    let mut peer = Raw::accept(&listener).await;
+    let start = std::time::Instant::now();
+    let hasty = client.clone().with_timeout(DEADLINE);
+    let call = tokio::spawn(async move { hasty.call::<i64>("add", (1, 2)).await });
+    let (_, seq, _) = soon(peer.next()).await.expect("GETROOT");
+    tokio::time::sleep(DEADLINE / 2).await;
+    let root = Value::from(("builtins.object", 1, 1));
+    peer.reply(seq, (4, root).into()).await;
+    soon(peer.next()).await.expect("the call");
+    let late = soon(call).await.expect("no panic");
+    assert!(
+        matches!(late, Err(Error::TimedOut(after)) if after == DEADLINE),
+        "{late:?}"
+    );
+    // Two deadlines would end no earlier than one and a half.
+    let took = start.elapsed();
+    assert!((DEADLINE..DEADLINE * 3 / 2).contains(&took), "{took:?}");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_the_root_that_another_asked_for_keeps_its_own_deadline() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
+    let client = connect(listener.local_addr().expect("it is bound").port()).await;
+    let mut peer = Raw::accept(&listener).await;
+    let patient = client.clone().with_timeout(None);
+    let asking = tokio::spawn(async move { patient.root().await });
+    let (_, seq, _) = soon(peer.next()).await.expect("GETROOT");
+    let hasty = client.clone().with_timeout(Duration::from_millis(50));
+    let late = soon(hasty.call::<i64>("add", (1, 2))).await;
+    assert!(matches!(late, Err(Error::TimedOut(_))), "{late:?}");
+    peer.reply(seq, (4, ("builtins.object", 1, 1)).into()).await;
+    soon(asking).await.expect("no panic").expect("the root");
+}

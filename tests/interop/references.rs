@@ -417,3 +417,57 @@ async fn a_reference_of_another_connection_is_refused() {
     assert_eq!(soon(same.call::<i64>(())).await.expect("an answer"), 2);
     assert_alive(&two).await;
 }
+
+/// What came as an [`Object`] can be passed on as one, whatever is in it.
+#[tokio::test]
+async fn objects_with_references_are_passed_on() {
+    let server = python_server();
+    let client = connect(server.port()).await;
+    let list: Netref = soon(client.call("get_list", ())).await.expect("a list");
+    let service: Arc<Service> = Arc::new(Service::new("Passed").constant("mark", 7));
+    let object = Object::Tuple(vec![
+        1.into(),
+        Object::Netref(list.clone()),
+        Object::Tuple(vec![
+            Object::Function(Function::new("double", |value: i64| value * 2)),
+            Object::Root(service.clone()),
+            Object::Tuple(vec![2.into()]),
+        ]),
+    ]);
+    let back: Vec<Object> = soon(client.call("echo", (&object,)))
+        .await
+        .expect("an answer");
+    let [
+        Object::Value(one),
+        Object::Netref(same),
+        Object::Tuple(inner),
+    ] = &back[..]
+    else {
+        panic!("{back:?}")
+    };
+    assert_eq!((one, same.class_name()), (&1.into(), "builtins.list"));
+    // A tuple of values only came back as the value that it is.
+    let [
+        Object::Function(double),
+        Object::Root(root),
+        Object::Value(two),
+    ] = &inner[..]
+    else {
+        panic!("{inner:?}")
+    };
+    assert_eq!((double.name(), two), (&"double".into(), &(2,).into()));
+    assert!(Arc::ptr_eq(root, &service));
+    let items: Vec<i64> = soon(client.call("callback_many", (&inner[0], 3)))
+        .await
+        .expect("an answer");
+    assert_eq!(items, [0, 2, 4]);
+    // As arguments of any number, too.
+    let seen: Vec<Object> = soon(client.call("kwargs", &back[..]))
+        .await
+        .expect("an answer");
+    assert!(
+        matches!(&seen[0], Object::Tuple(args) if args.len() == 3),
+        "{seen:?}"
+    );
+    soon(client.close()).await;
+}

@@ -132,7 +132,7 @@ fn samples() -> Vec<Value> {
 }
 
 /// What Python makes of ours, what we make of Python's, and each there and back.
-async fn exchange_with_python(client: &Connection) {
+pub(crate) async fn exchange_with_python(client: &Connection) {
     let ours = samples();
     let wrong: Vec<i64> = soon(client.call("wrong_samples", &ours[..]))
         .await
@@ -211,7 +211,7 @@ async fn values_to_and_from_a_python_child() {
 }
 
 /// Checks on a Python client's side, with the samples of server.py, which is also a module.
-fn checks() -> String {
+pub(crate) fn checks() -> String {
     format!(
         r#"
 import importlib.util
@@ -230,7 +230,7 @@ conn.close()
     )
 }
 
-fn sampler() -> Service {
+pub(crate) fn sampler() -> Service {
     Service::new("Sampler")
         .function("samples", || Value::Tuple(samples()))
         .function("echo", |value: Value| value)

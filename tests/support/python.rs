@@ -17,8 +17,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What the virtual environment holds. Another version makes another environment beside the old one.
-const RPYC: &str = "rpyc==6.0.2";
+/// What a virtual environment holds, and the variable that names a Python to use in its place. Each has an environment of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    /// Of which the first is rpyc.
+    packages: &'static [&'static str],
+    named_by: &'static str,
+}
+
+/// What everything is tested against, with a second implementation of Noise for the encrypted channel.
+pub(crate) const RPYC: Version = Version {
+    packages: &["rpyc==6.0.2", "noiseprotocol==0.3.1"],
+    named_by: "RPYC_PYTHON",
+};
+
+/// The last one before the wire changed.
+pub(crate) const RPYC_5: Version = Version {
+    packages: &["rpyc==5.3.1"],
+    named_by: "RPYC5_PYTHON",
+};
 
 /// How long a peer may take from its start to its `READY` line.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -40,7 +57,13 @@ impl Script<'_> {
     ///
     /// Useful where the caller starts the child itself, as a stream over a subprocess's pipes does.
     pub(crate) fn command(self, args: &[&str]) -> Command {
-        let mut command = Command::new(venv_python());
+        self.command_of(RPYC, args)
+    }
+
+    /// [`command`](Self::command) with the Python of a version.
+    pub(crate) fn command_of(self, version: Version, args: &[&str]) -> Command {
+        let python = version.python().unwrap_or_else(|error| panic!("{error}"));
+        let mut command = Command::new(python);
         command.args(["-I", "-u"]);
         match self {
             Script::File(name) => command.arg(script_path(name)),
@@ -73,55 +96,81 @@ pub(crate) fn venv_python() -> PathBuf {
 ///
 /// A text for people that names the command that failed and what it printed.
 pub(crate) fn try_venv_python() -> Result<PathBuf, String> {
-    if let Some(python) = std::env::var_os("RPYC_PYTHON").filter(|python| !python.is_empty()) {
-        return Ok(python.into());
-    }
-    let parent = target_dir().join("python");
-    let venv = parent.join(RPYC.replace("==", "-"));
-    if is_complete(&venv) {
-        return Ok(interpreter(&venv));
-    }
-    fs::create_dir_all(&parent).map_err(|error| cannot("create", &parent, error))?;
-    // The lock goes with the process, however that ends. Whoever waited for it finds the work done.
-    let lock_path = parent.join("lock");
-    let lock = File::create(&lock_path).map_err(|error| cannot("open", &lock_path, error))?;
-    lock.lock()
-        .map_err(|error| cannot("lock", &lock_path, error))?;
-    if !is_complete(&venv) {
-        make(&venv)?;
-    }
-    Ok(interpreter(&venv))
+    RPYC.python()
 }
 
-/// Makes the environment in its final place, because pip writes that place into the scripts it installs; so it cannot be made elsewhere
-/// and renamed. The mark, written last, is what tells a whole environment from one whose making was interrupted.
-fn make(venv: &Path) -> Result<(), String> {
-    if venv.exists() {
-        fs::remove_dir_all(venv).map_err(|error| cannot("remove the half-made", venv, error))?;
+impl Version {
+    /// The interpreter of its environment, which is made first if need be.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_venv_python`].
+    pub(crate) fn python(self) -> Result<PathBuf, String> {
+        if let Some(python) = std::env::var_os(self.named_by).filter(|python| !python.is_empty()) {
+            return Ok(python.into());
+        }
+        let parent = target_dir().join("python");
+        let venv = parent.join(self.packages[0].replace("==", "-"));
+        if self.is_complete(&venv) {
+            return Ok(interpreter(&venv));
+        }
+        fs::create_dir_all(&parent).map_err(|error| cannot("create", &parent, error))?;
+        // The lock goes with the process, however that ends. Whoever waited for it finds the work done.
+        let lock_path = parent.join("lock");
+        let lock = File::create(&lock_path).map_err(|error| cannot("open", &lock_path, error))?;
+        lock.lock()
+            .map_err(|error| cannot("lock", &lock_path, error))?;
+        if !self.is_complete(&venv) {
+            self.make(&venv)?;
+        }
+        Ok(interpreter(&venv))
     }
-    let mut create = Command::new("python3");
-    create.args(["-I", "-m", "venv"]).arg(venv);
-    run_step(
-        create,
-        "python3 with its venv module is needed (on Debian the packages python3 and python3-venv)",
-    )?;
-    let mut install = Command::new(interpreter(venv));
-    install.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-input",
-        "--disable-pip-version-check",
-        RPYC,
-    ]);
-    run_step(
-        install,
-        "pip must reach a package index, or RPYC_PYTHON must name a Python that has rpyc",
-    )?;
-    let mark = mark(venv);
-    File::create(&mark).map_err(|error| cannot("write", &mark, error))?;
-    Ok(())
+
+    /// Makes the environment in its final place, because pip writes that place into the scripts it installs; so it cannot be made elsewhere
+    /// and renamed. The mark, written last, is what tells a whole environment from one whose making was interrupted.
+    fn make(self, venv: &Path) -> Result<(), String> {
+        if venv.exists() {
+            fs::remove_dir_all(venv)
+                .map_err(|error| cannot("remove the half-made", venv, error))?;
+        }
+        let mut create = Command::new("python3");
+        create.args(["-I", "-m", "venv"]).arg(venv);
+        run_step(
+            create,
+            "python3 with its venv module is needed (on Debian the packages python3 and python3-venv)",
+        )?;
+        let mut install = Command::new(interpreter(venv));
+        install.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-input",
+            "--disable-pip-version-check",
+        ]);
+        install.args(self.packages);
+        run_step(
+            install,
+            &format!(
+                "pip must reach a package index, or {} must name a Python that has {}",
+                self.named_by,
+                self.packages.join(" and ")
+            ),
+        )?;
+        let mark = mark(venv);
+        fs::write(&mark, self.marked()).map_err(|error| cannot("write", &mark, error))
+    }
+
+    /// An environment is complete when its mark is there and the interpreter it links to still is, which an upgrade may have removed.
+    fn is_complete(self, venv: &Path) -> bool {
+        fs::read_to_string(mark(venv)).is_ok_and(|found| found == self.marked())
+            && interpreter(venv).exists()
+    }
+
+    /// What the mark says: another set of packages makes the environment anew.
+    fn marked(self) -> String {
+        self.packages.join("\n")
+    }
 }
 
 fn run_step(mut command: Command, hint: &str) -> Result<(), String> {
@@ -147,11 +196,6 @@ fn run_step(mut command: Command, hint: &str) -> Result<(), String> {
         }
         Err(error) => Err(format!("{shown} could not be started ({error}): {hint}")),
     }
-}
-
-/// An environment is complete when its mark is there and the interpreter it links to still is, which an upgrade may have removed.
-fn is_complete(venv: &Path) -> bool {
-    mark(venv).exists() && interpreter(venv).exists()
 }
 
 fn mark(venv: &Path) -> PathBuf {
@@ -390,7 +434,15 @@ pub(crate) fn run_script(script: Script<'_>, args: &[&str]) -> Output {
 ///
 /// As [`run_script`].
 pub(crate) fn run_script_within(limit: Duration, script: Script<'_>, args: &[&str]) -> Output {
-    let mut command = script.command(args);
+    run_within(limit, script.command(args))
+}
+
+/// [`run_script_within`] for a command that needs its own version or environment; see [`Script::command_of`].
+///
+/// # Panics
+///
+/// As [`run_script`].
+pub(crate) fn run_within(limit: Duration, mut command: Command) -> Output {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

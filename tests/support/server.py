@@ -1,6 +1,8 @@
 """A Python RPyC server for tests.
 
     server.py [--host HOST]     TCP on a free port; prints "READY <port>"
+    server.py --certfile FILE --keyfile FILE [--cafile FILE]
+                                the same with TLS; with a CA file, clients need a certificate
     server.py --unix PATH       a unix socket; prints "READY <path>"
     server.py --stdio           standard input and output are the stream; nothing is printed there
 
@@ -18,6 +20,7 @@ import time
 
 import rpyc
 from rpyc.core.stream import PipeStream
+from rpyc.utils.authenticators import SSLAuthenticator
 from rpyc.utils.server import ThreadedServer
 
 
@@ -203,6 +206,12 @@ class CalcService(rpyc.Service):
         results = [call(i) for i in range(n)]
         return tuple(result.value for result in results)
 
+    def exposed_peer(self):
+        """The common name in the client's certificate; None without one."""
+        credentials = self.here.conn._config["credentials"] or {}
+        names = [value for group in credentials.get("subject", ()) for name, value in group if name == "commonName"]
+        return names[0] if names else None
+
     # The process.
     def exposed_pid(self):
         return os.getpid()
@@ -222,6 +231,9 @@ def main():
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--unix")
     parser.add_argument("--stdio", action="store_true")
+    parser.add_argument("--certfile")
+    parser.add_argument("--keyfile")
+    parser.add_argument("--cafile")
     options = parser.parse_args()
     service = CalcService()
 
@@ -236,7 +248,8 @@ def main():
         server = ThreadedServer(service, socket_path=options.unix)
         ready = options.unix
     else:
-        server = ThreadedServer(service, hostname=options.host, ipv6=":" in options.host, port=0)
+        tls = SSLAuthenticator(options.keyfile, options.certfile, options.cafile) if options.certfile else None
+        server = ThreadedServer(service, hostname=options.host, ipv6=":" in options.host, port=0, authenticator=tls)
         ready = server.port
     if stat.S_ISFIFO(os.fstat(0).st_mode):
         threading.Thread(target=end_with_stdin, daemon=True).start()

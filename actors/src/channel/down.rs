@@ -55,7 +55,7 @@ impl Down {
 
     pub(super) fn abort(&mut self) {
         match self {
-            Self::Framing(framing) => framing.abort(),
+            Self::Framing(framing) => framing.reset(),
             Self::Layers(below) => below.abort(),
         }
     }

@@ -310,6 +310,11 @@ impl Handler<Lost> for Head {
     type Result = ();
 
     fn handle(&mut self, message: Lost, _: &mut WorkContext<Self>) {
+        if self.closing.is_some() && message.0.is_cut_off() {
+            // What comes while we close is dropped, so there is nothing that could have been cut short.
+            self.front.ended = true;
+            return;
+        }
         match &mut self.down {
             Down::Framing(framing) => framing.lost(message.0),
             Down::Layers(_) => self.front.lost(message.0),

@@ -12,6 +12,7 @@ mod error;
 mod front;
 mod head;
 mod inbox;
+mod kinds;
 mod outbox;
 mod post;
 mod receiver;
@@ -30,6 +31,7 @@ use tokio::sync::oneshot;
 pub(crate) use down::Down;
 pub use error::{TryRecvError, TrySendError};
 pub use head::{Close, Head, Subscribe};
+pub use kinds::{BatchingChannel, CompressedChannel, MonitoredChannel};
 pub use receiver::Receiver;
 pub use send::Sending;
 pub use stats::ChannelStats;
@@ -61,6 +63,8 @@ struct Shared {
     head: OnceLock<WeakAddr<Head>>,
     arbiter: actix_rt::ArbiterHandle,
     stats: Counters,
+    /// Some layer may hold frames back.
+    gathers: bool,
 }
 
 impl Shared {
@@ -145,9 +149,11 @@ impl Channel {
         Layers::default().channel(stream)
     }
 
-    /// Spawns the actors of a channel on the arbiter of its stream. `build` stacks the layers there.
+    /// Spawns the actors of a channel on the arbiter of its stream. `build` stacks the layers there, of which some
+    /// may hold frames back if it `gathers`.
     pub(crate) fn spawn(
         stream: StreamHandle,
+        gathers: bool,
         build: impl FnOnce(&StreamHandle) -> Down + Send + 'static,
     ) -> Self {
         let shared = Arc::new(Shared {
@@ -159,6 +165,7 @@ impl Channel {
             head: OnceLock::new(),
             arbiter: stream.arbiter().clone(),
             stats: Counters::default(),
+            gathers,
         });
         let unstarted = Unstarted(shared.clone());
         // An arbiter that has stopped, or stops first, drops this without running it.
@@ -328,6 +335,12 @@ impl Channel {
     /// The address of the peer, where the transport has one.
     pub fn peer_address(&self) -> Option<&Address> {
         self.shared.info.peer.as_ref()
+    }
+
+    /// What TLS's handshake established, the peer's certificate among it; `None` on streams that do not speak it.
+    #[cfg(feature = "__tls")]
+    pub fn tls(&self) -> Option<&crate::stream::tls::TlsInfo> {
+        self.shared.info.tls.as_deref()
     }
 
     /// The arbiter on which this channel's actors live: tasks that run there save the way between threads.

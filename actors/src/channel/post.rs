@@ -1,15 +1,16 @@
 //! For what stands on a channel: actors, and protocols that send under a lock of their own.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::{
-    Channel, Subscribe,
+    Channel, Sending, Subscribe,
     outbox::{Control, Pushed},
 };
 use crate::{
     credit::Credit,
-    error::StreamError,
-    unit::{COPY_LIMIT, FRAME_OVERHEAD},
+    error::{StreamError, WriteError},
+    message::Flush,
+    unit::{COPY_LIMIT, FRAME_OVERHEAD, Frames},
 };
 
 impl Channel {
@@ -87,6 +88,28 @@ impl Channel {
     pub fn expect_more(&self) {
         // A channel that is gone has nothing to acknowledge.
         let _ = self.shared.outbox.control(Control::ExpectMore);
+    }
+
+    /// Has layers that hold frames back for a batch let go of them, because somebody waits for what they bring. Without such
+    /// a layer it does nothing; it never waits.
+    pub fn pass_on(&self) {
+        if self.shared.gathers {
+            // A flush that nobody listens to. A channel that is gone has nothing to let go of.
+            let _ = self.shared.outbox.control(Control::Flush(Flush::new().0));
+        }
+    }
+
+    /// Sends one frame that no layer compresses: see [`Frames::uncompressed`].
+    ///
+    /// # Errors
+    ///
+    /// As [`send_batch`](Self::send_batch).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_plain(&self, frame: impl Into<Bytes>) -> Sending<'_, WriteError<Frames>> {
+        self.send_batch(Frames::single(frame.into()).uncompressed())
     }
 
     /// Sends all frames and facts to actors from now on, beginning with the frames that wait in the inbox.

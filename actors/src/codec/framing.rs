@@ -5,7 +5,7 @@
 //! | offset | size | what |
 //! | --- | --- | --- |
 //! | 0 | 4 | length of the payload as sent, in bytes, big-endian |
-//! | 4 | 1 | flag: 0 plain; anything else is a zlib stream (RFC 1950). We write 0 here, layers above may write 1 |
+//! | 4 | 1 | flag: 0 plain; 2 a snappy block, where both ends are configured for it; anything else a zlib stream (RFC 1950). We write 0 here, layers above may write 1 or 2 |
 //! | 5 | length | payload |
 //! | 5 + length | 1 | `0x0a`, skipped unread by a receiver |
 //!
@@ -20,25 +20,19 @@
 //! # Limits
 //!
 //! `max_frame` is compared with the announced length before anything is kept, and with the size after inflating
-//! as it grows. Frames are inflated one by one, and only while there is room above.
+//! as it grows ([`Inflation`]). Frames are inflated one by one, and only while there is room above.
 
 use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes};
-use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{Codec, Host, Output, Outputs};
+use super::{Codec, Host, Inflation, Output, Outputs, inflate::grown};
 use crate::{
     credit::Credit,
-    error::{CompressionError, ConnectionLostError, LossReason, StreamError},
+    error::{ConnectionLostError, LossReason, StreamError},
     message::{Read, Write},
     unit::{Chunk, FLUSHER, FRAME_HEAD, FRAME_OVERHEAD, Frames, Part, payload_length},
 };
-
-/// Buffers below this size quadruple when they must grow, larger ones grow by half.
-const FAST_GROWTH: usize = 2 << 20;
-/// The first piece of an inflated frame, in bytes.
-const FIRST_INFLATED: usize = 16 << 10;
 
 /// Lays batches out as bytes, and finds the frames in what was read.
 ///
@@ -55,7 +49,7 @@ const FIRST_INFLATED: usize = 16 << 10;
 /// ```
 #[derive(Debug)]
 pub struct Framing {
-    max_frame: usize,
+    inflation: Inflation,
     /// The start of a frame whose rest is not here yet.
     kept: Vec<u8>,
     /// Frames in order, some of them still compressed.
@@ -68,15 +62,25 @@ pub struct Framing {
 #[derive(Debug)]
 enum Pending {
     Plain(Read<Frames>),
-    Deflated { payload: Bytes, credit: Credit },
+    Compressed {
+        flag: u8,
+        payload: Bytes,
+        credit: Credit,
+    },
     End,
 }
 
 impl Framing {
-    /// A codec that accepts frames of up to `max_frame` bytes; the wire cannot say more than `u32::MAX`.
+    /// A codec that accepts frames of up to `max_frame` bytes, plain or zlib; the wire cannot say more than `u32::MAX`.
     pub fn new(max_frame: usize) -> Self {
+        Self::with_inflation(Inflation::new(max_frame))
+    }
+
+    /// A codec with limits of its own for compressed frames.
+    pub fn with_inflation(mut inflation: Inflation) -> Self {
+        inflation.max_frame = inflation.max_frame.min(u32::MAX as usize);
         Self {
-            max_frame: max_frame.min(u32::MAX as usize),
+            inflation,
             kept: Vec::new(),
             pending: VecDeque::new(),
             held: 0,
@@ -93,19 +97,15 @@ impl Framing {
         let Some(length) = payload_length(bytes) else {
             return Ok(None);
         };
-        if length > self.max_frame {
-            return Err(self.too_large("frame", length));
+        if length > self.inflation.max_frame {
+            return Err(StreamError::LimitExceeded {
+                what: "frame",
+                limit: self.inflation.max_frame as u64,
+                got: length as u64,
+                endpoint: None,
+            });
         }
         Ok(Some(length + FRAME_OVERHEAD))
-    }
-
-    fn too_large(&self, what: &'static str, got: usize) -> StreamError {
-        StreamError::LimitExceeded {
-            what,
-            limit: self.max_frame as u64,
-            got: got as u64,
-            endpoint: None,
-        }
     }
 
     /// Copies from `piece` what the kept frame lacks. Gives the frame once it is whole.
@@ -200,7 +200,8 @@ impl Framing {
         self.close_batch(batch, credit);
         self.held += credit_of_frame.amount();
         let payload = frame.slice(FRAME_HEAD..frame.len() - FLUSHER.len());
-        self.pending.push_back(Pending::Deflated {
+        self.pending.push_back(Pending::Compressed {
+            flag: frame[4],
             payload,
             credit: credit_of_frame,
         });
@@ -227,52 +228,8 @@ impl Framing {
         match item {
             Pending::Plain(read) => self.outputs.up(read.unit, read.credit),
             Pending::End => self.outputs.end(),
-            Pending::Deflated { .. } => self.pending.push_back(item),
+            Pending::Compressed { .. } => self.pending.push_back(item),
         }
-    }
-
-    /// Inflates one payload; the credit follows the size of the output.
-    fn inflate(&self, payload: &[u8], credit: &mut Credit) -> Result<Bytes, StreamError> {
-        let mut inflater = Decompress::new(true);
-        let mut output: Vec<u8> =
-            Vec::with_capacity(FIRST_INFLATED.max(payload.len()).min(self.max_frame + 1));
-        loop {
-            let consumed = inflater.total_in() as usize;
-            let status = inflater
-                .decompress_vec(&payload[consumed..], &mut output, FlushDecompress::None)
-                .map_err(|error| CompressionError::new(format!("not a zlib stream: {error}")))?;
-            if output.len() > self.max_frame {
-                return Err(self.too_large("inflated frame", output.len()));
-            }
-            credit.set(output.capacity());
-            match status {
-                Status::StreamEnd => return Ok(output.into()),
-                _ if output.len() < output.capacity() => {
-                    let what =
-                        format!("the zlib stream is cut short after {} bytes", payload.len());
-                    return Err(CompressionError::new(what).into());
-                }
-                _ => {
-                    let room = grown(output.capacity(), output.len() + 1, self.max_frame + 1);
-                    output.reserve_exact(room - output.len());
-                }
-            }
-        }
-    }
-}
-
-/// The next capacity of a buffer that must hold `needed` bytes now, and `most` in the end.
-fn grown(capacity: usize, needed: usize, most: usize) -> usize {
-    let next = if capacity < FAST_GROWTH {
-        capacity * 4
-    } else {
-        capacity + capacity / 2
-    };
-    // A last step from just below would hold almost twice as much while it copies, instead of 1.75 times.
-    if next.max(needed) > most / 4 * 3 {
-        most.max(needed)
-    } else {
-        next.max(needed)
     }
 }
 
@@ -285,7 +242,7 @@ impl Codec for Framing {
         for part in write.unit.parts {
             match part {
                 Part::Packed { run, .. } => chunk.push(run),
-                Part::Single { head, payload } => {
+                Part::Single { head, payload, .. } => {
                     chunk.push(head);
                     chunk.push(payload);
                     chunk.push(Bytes::from_static(FLUSHER));
@@ -341,20 +298,24 @@ impl Codec for Framing {
         }
         match self.pending.front() {
             None => return Ok(None),
-            Some(Pending::Deflated { .. }) if !may_grow => return Ok(None),
+            Some(Pending::Compressed { .. }) if !may_grow => return Ok(None),
             Some(_) => {}
         }
         match self.pending.pop_front() {
-            Some(Pending::Deflated {
+            Some(Pending::Compressed {
+                flag,
                 payload,
                 mut credit,
             }) => {
                 self.held -= credit.amount();
-                let inflated = self.inflate(&payload, &mut credit).inspect_err(|_| {
-                    // Nothing behind a bad frame is delivered, since the bad one would be missing.
-                    self.pending.clear();
-                    self.held = 0;
-                })?;
+                let inflated = self
+                    .inflation
+                    .inflate(flag, &payload, &mut credit)
+                    .inspect_err(|_| {
+                        // Nothing behind a bad frame is delivered, since the bad one would be missing.
+                        self.pending.clear();
+                        self.held = 0;
+                    })?;
                 self.outputs.up(Frames::single(inflated), credit);
             }
             Some(Pending::Plain(read)) => self.outputs.up(read.unit, read.credit),

@@ -3,7 +3,14 @@
 //! A [`Codec`] turns what comes down from above into what goes down below, and the other way round. It names no
 //! actor, no runtime and no socket; [`Layer`](crate::layer::Layer) is the only code that joins codecs and actors.
 
+pub mod batch;
+pub mod buffer;
+pub mod compress;
+#[cfg(feature = "encrypt")]
+pub mod encrypt;
 pub mod framing;
+pub mod inflate;
+pub mod monitor;
 pub mod passthrough;
 pub mod testing;
 
@@ -17,13 +24,22 @@ use crate::{
     unit::Unit,
 };
 
+pub use batch::{Batch, BatchConfig};
+pub use buffer::{Buffer, BufferConfig};
+pub use compress::{Compress, CompressConfig};
+#[cfg(feature = "encrypt")]
+pub use encrypt::{Encrypt, EncryptConfig};
 pub use framing::Framing;
+pub use inflate::Inflation;
+pub use monitor::Monitor;
 pub use passthrough::PassThrough;
 
 /// What a codec may ask its host while it handles an input.
 pub trait Host {
     /// The time, read only by codecs that need it.
     fn now(&self) -> Instant;
+    /// The gate of the downward direction, where those wait who have something to send.
+    fn down_gate(&self) -> &Arc<Gate>;
     /// The gate of the upward direction, which is charged for what grows on its way.
     fn up_gate(&self) -> &Arc<Gate>;
 }
@@ -41,6 +57,9 @@ pub enum Output<A: Unit, B: Unit> {
     End,
     /// A fact for whoever watches the connection.
     Event(ConnectionEvent),
+    /// The codec is finished with this error, and what it gave out before tells the peer so: the neighbour below
+    /// finishes its direction instead of dropping that, as it would after an `Err`.
+    Fail(StreamError),
 }
 
 /// One layer's work, as a state machine without input and output.
@@ -136,6 +155,18 @@ pub trait Codec: Send + Unpin + 'static {
         0
     }
 
+    /// True while something on its way down is held back that [`handle_flush`](Self::handle_flush) cannot let go;
+    /// flushes then wait behind it.
+    fn holds_writes(&self) -> bool {
+        false
+    }
+
+    /// True when something on its way down is held back though it could go. The host lets go of it with
+    /// [`handle_flush`](Self::handle_flush) when somebody waits for the credit of it.
+    fn holds_back(&self) -> bool {
+        false
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.
     fn poll_timeout(&self) -> Option<Instant> {
         None
@@ -172,6 +203,16 @@ impl<A: Unit, B: Unit> Outputs<A, B> {
 
     pub(crate) fn end(&mut self) {
         self.0.push_back(Output::End);
+    }
+
+    #[cfg(feature = "encrypt")]
+    pub(crate) fn event(&mut self, event: ConnectionEvent) {
+        self.0.push_back(Output::Event(event));
+    }
+
+    #[cfg(feature = "encrypt")]
+    pub(crate) fn fail(&mut self, error: StreamError) {
+        self.0.push_back(Output::Fail(error));
     }
 
     pub(crate) fn poll(&mut self) -> Option<Output<A, B>> {

@@ -2,12 +2,16 @@
 //!
 //! No runtime, no socket, no real time. It is public so that a codec written elsewhere can be tested the same way.
 
+mod over;
+
 use std::{
     cell::Cell,
     collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
+
+pub use over::Over;
 
 use super::{Codec, Host, Output};
 use crate::{
@@ -46,6 +50,10 @@ impl Host for TestHost {
         self.now.get()
     }
 
+    fn down_gate(&self) -> &Arc<Gate> {
+        &self.down
+    }
+
     fn up_gate(&self) -> &Arc<Gate> {
         &self.up
     }
@@ -58,6 +66,8 @@ pub struct Side<C: Codec<Below = Chunk>> {
     pub host: TestHost,
     /// Bytes on the wire, not taken by the other end yet.
     wire: VecDeque<u8>,
+    /// The sizes of the pieces that it went in.
+    pieces: Vec<usize>,
     /// Delivered units, each with its credit until somebody takes it.
     delivered: Vec<Read<C::Above>>,
     events: Vec<ConnectionEvent>,
@@ -72,6 +82,7 @@ impl<C: Codec<Below = Chunk>> Side<C> {
             codec,
             host,
             wire: VecDeque::new(),
+            pieces: Vec::new(),
             delivered: Vec::new(),
             events: Vec::new(),
             finished: false,
@@ -125,6 +136,11 @@ impl<C: Codec<Below = Chunk>> Side<C> {
         units
     }
 
+    /// Units that were delivered and that nobody took.
+    pub fn waiting(&self) -> usize {
+        self.delivered.len()
+    }
+
     /// What went wrong, if anything did.
     pub fn failure(&self) -> Option<&StreamError> {
         self.failed.as_ref()
@@ -140,6 +156,11 @@ impl<C: Codec<Below = Chunk>> Side<C> {
         &self.events
     }
 
+    /// The sizes of all pieces that went out so far, in bytes.
+    pub fn pieces(&self) -> &[usize] {
+        &self.pieces
+    }
+
     /// Bytes on the wire that the other end did not take.
     pub fn wire(&mut self) -> &mut VecDeque<u8> {
         &mut self.wire
@@ -151,15 +172,21 @@ impl<C: Codec<Below = Chunk>> Side<C> {
             let may_grow =
                 self.host.up.used().saturating_sub(self.codec.held()) < self.host.up.cap();
             match self.codec.poll_output(may_grow, &self.host) {
-                Ok(Some(Output::Down(write))) => write
-                    .unit
-                    .pieces()
-                    .iter()
-                    .for_each(|piece| self.wire.extend(piece.iter())),
+                Ok(Some(Output::Down(write))) => {
+                    for piece in write.unit.pieces() {
+                        self.wire.extend(piece.iter());
+                        self.pieces.push(piece.len());
+                    }
+                }
                 Ok(Some(Output::Up(read))) => self.delivered.push(read),
                 Ok(Some(Output::Finish)) => self.finished = true,
                 Ok(Some(Output::End)) => self.ended = true,
                 Ok(Some(Output::Event(event))) => self.events.push(event),
+                Ok(Some(Output::Fail(error))) => {
+                    self.finished = true;
+                    failed = Some(error);
+                    break;
+                }
                 Ok(None) => break,
                 Err(error) => {
                     failed = Some(error);
@@ -169,6 +196,13 @@ impl<C: Codec<Below = Chunk>> Side<C> {
         }
         if self.failed.is_none() {
             self.failed = failed;
+        }
+    }
+
+    /// Somebody waits for credit: lets go of what the codec holds back, as a host does.
+    pub fn contend(&mut self) {
+        if self.codec.holds_back() {
+            self.flush();
         }
     }
 
@@ -218,6 +252,9 @@ impl<L: Codec<Below = Chunk>, R: Codec<Below = Chunk>> Bench<L, R> {
 
     /// Carries all bytes both ways; `next` names the size of each piece, given what is on the wire.
     pub fn run_with(&mut self, mut next: impl FnMut(usize) -> usize) {
+        // As a host does, which polls before it has any input: a codec may begin by itself.
+        self.left.settle(Ok(()));
+        self.right.settle(Ok(()));
         loop {
             let moved = carry(&mut self.left, &mut self.right, &mut next)
                 | carry(&mut self.right, &mut self.left, &mut next);

@@ -14,6 +14,7 @@ use crate::{
     error::{ConnectionLostError, LossReason, StreamError},
     event::ConnectionEvent,
     message::{Flush, Read, Tell, Write},
+    stream::{CloseStream, StreamHandle},
     unit::Unit,
 };
 
@@ -51,12 +52,28 @@ impl<U: Unit> Upward<U> for Option<Box<dyn Above<U>>> {
 /// What a codec may ask of its place.
 struct Place {
     endpoint: Arc<str>,
+    down_gate: Arc<Gate>,
     up_gate: Arc<Gate>,
+}
+
+impl Place {
+    fn on(stream: &StreamHandle) -> Self {
+        let (down_gate, up_gate) = stream.gates();
+        Self {
+            endpoint: stream.info().endpoint.clone(),
+            down_gate: down_gate.clone(),
+            up_gate: up_gate.clone(),
+        }
+    }
 }
 
 impl Host for Place {
     fn now(&self) -> Instant {
         tokio::time::Instant::now().into_std()
+    }
+
+    fn down_gate(&self) -> &Arc<Gate> {
+        &self.down_gate
     }
 
     fn up_gate(&self) -> &Arc<Gate> {
@@ -74,34 +91,39 @@ pub(crate) struct Hosted<C: Codec> {
     below: Box<dyn Below<C::Below>>,
     /// Flushes to be passed on behind what the codec gives out.
     flushes: VecDeque<Flush>,
+    /// Closes to be passed on behind those.
+    closes: Vec<CloseStream>,
+    /// Somebody closed the stream that this codec is the top of.
+    closing: bool,
     /// Something was read since the last drain.
     has_read: bool,
     timer: Option<Pin<Box<Sleep>>>,
+    /// The way down was finished.
+    finished: bool,
     /// The codec is finished; what it gave out before still goes up.
     failed: Option<StreamError>,
     /// The loss was told, by us or by a neighbour, or nobody is left who could be told.
     over: bool,
+    /// The codec told the peer why it failed; that goes out before the connection ends.
+    parted: bool,
 }
 
 impl<C: Codec> Hosted<C> {
-    pub(crate) fn new(
-        codec: C,
-        below: Box<dyn Below<C::Below>>,
-        endpoint: &Arc<str>,
-        up_gate: &Arc<Gate>,
-    ) -> Self {
+    /// A codec above `below` in the chain over `stream`.
+    pub(crate) fn new(codec: C, below: Box<dyn Below<C::Below>>, stream: &StreamHandle) -> Self {
         Self {
             codec,
-            place: Place {
-                endpoint: endpoint.clone(),
-                up_gate: up_gate.clone(),
-            },
+            place: Place::on(stream),
             below,
             flushes: VecDeque::new(),
+            closes: Vec::new(),
+            closing: false,
             has_read: false,
             timer: None,
+            finished: false,
             failed: None,
             over: false,
+            parted: false,
         }
     }
 
@@ -130,8 +152,11 @@ impl<C: Codec> Hosted<C> {
         self.input(|codec, place| codec.handle_read(message, place));
     }
 
+    /// Ends the way down, once: a close may come behind a finish.
     pub(crate) fn finish(&mut self) {
-        self.input(|codec, place| codec.handle_finish(place));
+        if !std::mem::replace(&mut self.finished, true) {
+            self.input(|codec, place| codec.handle_finish(place));
+        }
     }
 
     pub(crate) fn end(&mut self) {
@@ -141,6 +166,12 @@ impl<C: Codec> Hosted<C> {
     pub(crate) fn flush(&mut self, message: Flush) {
         self.input(|codec, place| codec.handle_flush(place));
         self.flushes.push_back(message);
+    }
+
+    pub(crate) fn close(&mut self, message: CloseStream) {
+        self.finish();
+        self.closing = true;
+        self.closes.push(message);
     }
 
     /// The connection is lost below; what came before is delivered before that is told.
@@ -154,9 +185,21 @@ impl<C: Codec> Hosted<C> {
         self.pass_down(|below| below.attach(above));
     }
 
-    pub(crate) fn abort(&mut self) {
+    /// Resets the connection, and tells so unless the end was told: readers of a stream learn it from nobody else.
+    pub(crate) fn abort(&mut self, above: &mut impl Upward<C::Above>) {
+        if !self.over {
+            above.lost(self.loss(LossReason::Aborted));
+        }
+        self.reset();
+    }
+
+    /// Resets the connection for somebody who knows that it ends.
+    pub(crate) fn reset(&mut self) {
         self.over = true;
-        self.below.abort();
+        // Those above answer the news of a failure with an abort, which would overtake what the peer is told.
+        if !self.parted {
+            self.below.abort();
+        }
     }
 
     pub(crate) fn expect_more(&self) {
@@ -172,27 +215,31 @@ impl<C: Codec> Hosted<C> {
         self.over = true;
     }
 
+    /// The stream that this codec is the top of was closed, and that is done.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing && self.over
+    }
+
     /// Tells the loss that the end of the hosting actor is, unless one was told before.
     pub(crate) fn drop_above(&mut self, above: &mut impl Upward<C::Above>) {
         if !std::mem::replace(&mut self.over, true) {
-            above.lost(self.actor_gone());
+            above.lost(self.loss(LossReason::ActorGone));
         }
     }
 
-    fn actor_gone(&self) -> StreamError {
-        ConnectionLostError::new(&self.place.endpoint, LossReason::ActorGone).into()
+    fn loss(&self, reason: LossReason) -> StreamError {
+        ConnectionLostError::new(&self.place.endpoint, reason).into()
     }
 
     // ---- outputs ----
 
-    /// The one drain order: outputs, then flushes, then the timer; the failure comes last.
+    /// The one drain order: outputs, then flushes and closes, then what somebody waits for, then the timer; the failure
+    /// comes last.
     pub(crate) fn drain(&mut self, cx: &mut TaskContext<'_>, above: &mut impl Upward<C::Above>) {
         loop {
             self.drain_outputs(cx, above);
-            while let Some(flush) = self.flushes.pop_front() {
-                self.pass_down(|below| below.flush(flush));
-            }
-            if !self.fire_timer(cx) {
+            self.pass_on_requests();
+            if !self.let_go(cx) && !self.fire_timer(cx) {
                 break;
             }
         }
@@ -205,8 +252,28 @@ impl<C: Codec> Hosted<C> {
             && let Some(error) = self.failed.clone()
         {
             self.over = true;
+            // A close under way is no failure: it writes what is left, and reads on by itself.
+            let is_failure = !matches!(error, StreamError::Closed);
             above.lost(error);
-            self.below.abort();
+            if is_failure {
+                self.below.abort();
+            }
+        }
+    }
+
+    /// Passes flushes and closes on behind what the codec gave out, unless that is not all.
+    fn pass_on_requests(&mut self) {
+        if self.failed.is_none() && self.codec.holds_writes() {
+            return;
+        }
+        while let Some(flush) = self.flushes.pop_front() {
+            match self.failed.clone() {
+                Some(error) => flush.answer(Err(error)),
+                None => self.pass_down(|below| below.flush(flush)),
+            }
+        }
+        while let Some(close) = self.closes.pop() {
+            self.pass_down(|below| below.close(close));
         }
     }
 
@@ -219,13 +286,17 @@ impl<C: Codec> Hosted<C> {
                 Ok(Some(Output::Up(read))) => {
                     if above.read(read).is_err() {
                         // Nobody will ever take what comes up, so the peer must not think that somebody does.
-                        self.abort();
+                        self.reset();
                         return;
                     }
                 }
                 Ok(Some(Output::Finish)) => self.pass_down(|below| below.finish()),
                 Ok(Some(Output::End)) => above.end(),
                 Ok(Some(Output::Event(event))) => above.tell(event),
+                Ok(Some(Output::Fail(error))) => {
+                    self.part(error, above);
+                    return;
+                }
                 Ok(None) => return,
                 Err(error) => {
                     self.failed.get_or_insert(error.at(&self.place.endpoint));
@@ -235,11 +306,33 @@ impl<C: Codec> Hosted<C> {
         }
     }
 
+    /// Ends everything with an error that the codec has told the peer: what it said still has to leave.
+    fn part(&mut self, error: StreamError, above: &mut impl Upward<C::Above>) {
+        let error = error.at(&self.place.endpoint);
+        self.failed.get_or_insert(error.clone());
+        if !std::mem::replace(&mut self.over, true) {
+            self.parted = true;
+            let _ = self.below.finish();
+            above.lost(error);
+        }
+    }
+
     fn pass_down(&mut self, send: impl FnOnce(&dyn Below<C::Below>) -> Result<(), Gone>) {
         if send(&*self.below).is_err() {
-            let error = self.actor_gone();
+            let error = self.loss(LossReason::ActorGone);
             self.failed.get_or_insert(error);
         }
+    }
+
+    /// Lets go of what the codec holds back, if somebody waits for the credit of it.
+    fn let_go(&mut self, cx: &TaskContext<'_>) -> bool {
+        let is_wanted = self.codec.holds_back()
+            && self.failed.is_none()
+            && self.place.down_gate.poll_wanted(cx).is_ready();
+        if is_wanted {
+            self.input(|codec, place| codec.handle_flush(place));
+        }
+        is_wanted
     }
 
     /// Arms the timer for what the codec wants. True when the codec had its turn.

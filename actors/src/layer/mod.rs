@@ -6,10 +6,7 @@
 mod hosted;
 mod neighbour;
 
-use std::{
-    sync::Arc,
-    task::{Context as TaskContext, Poll},
-};
+use std::task::{Context as TaskContext, Poll};
 
 use actix::{Actor, Handler};
 
@@ -19,12 +16,12 @@ pub(crate) use self::{
 };
 use crate::{
     codec::Codec,
-    credit::Gate,
     event::{log_started, log_stopped},
     mail::WorkAddr,
     message::{
         Abort, Attach, Detach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed,
     },
+    stream::{CloseStream, StreamHandle},
     work::{self, Work, WorkContext},
 };
 
@@ -37,18 +34,32 @@ pub struct Layer<C: Codec> {
 }
 
 impl<C: Codec> Layer<C> {
-    /// Starts the layer on the current arbiter, above `below`.
+    /// Starts the layer on the current arbiter, above `below` in the chain over `stream`.
     pub(crate) fn start(
         codec: C,
         below: Box<dyn Below<C::Below>>,
-        endpoint: &Arc<str>,
-        up_gate: &Arc<Gate>,
+        stream: &StreamHandle,
     ) -> WorkAddr<Self> {
-        work::start(Self {
-            hosted: Hosted::new(codec, below, endpoint, up_gate),
+        work::start(Self::of(Hosted::new(codec, below, stream)))
+    }
+
+    /// Starts the layer on the arbiter of `stream`, from any thread. If that has stopped, the address is closed.
+    pub(crate) fn start_on(
+        codec: C,
+        below: Box<dyn Below<C::Below>>,
+        stream: &StreamHandle,
+    ) -> WorkAddr<Self> {
+        let hosted = Hosted::new(codec, below, stream);
+        work::start_on(stream.arbiter(), move || Self::of(hosted))
+    }
+
+    /// The actor that hosts `hosted`, and is to be started.
+    pub(crate) fn of(hosted: Hosted<C>) -> Self {
+        Self {
+            hosted,
             above: None,
             detached: false,
-        })
+        }
     }
 }
 
@@ -73,7 +84,7 @@ impl<C: Codec> Work for Layer<C> {
     /// Gives out what the codec has.
     fn work(&mut self, _: &mut WorkContext<Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         self.hosted.drain(cx, &mut self.above);
-        if self.detached {
+        if self.detached || self.hosted.is_closed() {
             return Poll::Ready(());
         }
         Poll::Pending
@@ -84,7 +95,12 @@ impl<C: Codec> Handler<Attach<C::Above>> for Layer<C> {
     type Result = ();
 
     fn handle(&mut self, message: Attach<C::Above>, ctx: &mut WorkContext<Self>) {
-        self.above = Some(message.0);
+        let before = self.above.replace(message.0);
+        if let (Some(before), Some(above)) = (before, &self.above) {
+            // Something was built on what was read as a stream so far.
+            before.hand_over(&**above);
+            return;
+        }
         // Only now may data come up.
         self.hosted.attach(Box::new(ctx.work_address()));
     }
@@ -130,11 +146,19 @@ impl<C: Codec> Handler<Flush> for Layer<C> {
     }
 }
 
+impl<C: Codec> Handler<CloseStream> for Layer<C> {
+    type Result = ();
+
+    fn handle(&mut self, message: CloseStream, _: &mut WorkContext<Self>) {
+        self.hosted.close(message);
+    }
+}
+
 impl<C: Codec> Handler<Abort> for Layer<C> {
     type Result = ();
 
     fn handle(&mut self, _: Abort, _: &mut WorkContext<Self>) {
-        self.hosted.abort();
+        self.hosted.abort(&mut self.above);
     }
 }
 

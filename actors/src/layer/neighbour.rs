@@ -11,6 +11,7 @@ use crate::{
     message::{
         Abort, Attach, Detach, End, ExpectMore, Finish, Flush, Lost, Read, Tell, Write, WriteFailed,
     },
+    stream::CloseStream,
     unit::Unit,
     work::Work,
 };
@@ -27,6 +28,7 @@ pub(crate) trait Below<U: Unit>: Send + Sync {
     fn write(&self, message: Write<U>) -> Result<(), Gone>;
     fn finish(&self) -> Result<(), Gone>;
     fn flush(&self, message: Flush) -> Result<(), Gone>;
+    fn close(&self, message: CloseStream) -> Result<(), Gone>;
     fn abort(&self);
     fn expect_more(&self);
     fn attach(&self, above: Box<dyn Above<U>>) -> Result<(), Gone>;
@@ -40,6 +42,10 @@ pub(crate) trait Above<U: Unit>: Send {
     fn lost(&self, error: StreamError);
     fn write_failed(&self, error: StreamError);
     fn tell(&self, message: Tell);
+    /// Another one takes this one's place, and with it whatever nobody took here. An actor has handed on all it had.
+    fn hand_over(&self, successor: &dyn Above<U>) {
+        let _ = successor;
+    }
 }
 
 impl<U, A> Below<U> for WorkAddr<A>
@@ -49,6 +55,7 @@ where
         + Handler<Write<U>>
         + Handler<Finish>
         + Handler<Flush>
+        + Handler<CloseStream>
         + Handler<Abort>
         + Handler<ExpectMore>
         + Handler<Attach<U>>
@@ -63,6 +70,10 @@ where
     }
 
     fn flush(&self, message: Flush) -> Result<(), Gone> {
+        self.post(message)
+    }
+
+    fn close(&self, message: CloseStream) -> Result<(), Gone> {
         self.post(message)
     }
 

@@ -12,12 +12,16 @@ use std::{
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::{ListenerConfig, census::Place};
+use super::{Clerk, ListenerConfig, census::Place};
+#[cfg(feature = "__tls")]
+use crate::stream::StreamHandle;
+#[cfg(feature = "__tls")]
+use crate::stream::tls::{self, TlsError};
 use crate::{
     endpoint::{Endpoint, ListenAddress},
     error::{ConnectError, ConnectFailure, StreamError},
     limits::Limits,
-    stream::{Address, StreamHandle, tcp, unix},
+    stream::{Address, ByteStream, tcp, unix},
 };
 
 /// A socket that listens.
@@ -25,6 +29,12 @@ pub(super) enum Bound {
     Tcp {
         listener: TcpListener,
         config: tcp::TcpConfig,
+    },
+    #[cfg(feature = "__tls")]
+    Tls {
+        listener: TcpListener,
+        config: tcp::TcpConfig,
+        acceptor: Arc<tls::Acceptor>,
     },
     Unix {
         listener: UnixListener,
@@ -40,11 +50,22 @@ pub(super) enum Accepted {
         config: tcp::TcpConfig,
         peer: std::net::SocketAddr,
     },
+    #[cfg(feature = "__tls")]
+    Tls(Greeted),
     Unix {
         socket: std::os::unix::net::UnixStream,
         endpoint: Arc<str>,
         limits: Limits,
     },
+}
+
+/// An accepted socket whose peer has to shake hands first.
+#[cfg(feature = "__tls")]
+pub(super) struct Greeted {
+    socket: std::net::TcpStream,
+    config: tcp::TcpConfig,
+    acceptor: Arc<tls::Acceptor>,
+    pub(super) peer: std::net::SocketAddr,
 }
 
 impl Bound {
@@ -58,6 +79,8 @@ impl Bound {
                 host,
                 port,
                 config: tcp_config,
+                #[cfg(feature = "__tls")]
+                tls,
             } => {
                 let address = tokio::net::lookup_host((host, port))
                     .await
@@ -74,10 +97,19 @@ impl Bound {
                 };
                 let listener =
                     tcp::listen(address, config.backlog).map_err(|error| fail(error.into()))?;
-                Ok(Self::Tcp {
-                    listener,
-                    config: tcp_config.clone().limits(endpoint.limits_now()),
-                })
+                let config = tcp_config.clone().limits(endpoint.limits_now());
+                #[cfg(feature = "__tls")]
+                if let Some(tls) = tls {
+                    let acceptor = tls::Acceptor::new(tls)
+                        .await
+                        .map_err(|error| fail(error.into()))?;
+                    return Ok(Self::Tls {
+                        listener,
+                        config,
+                        acceptor: Arc::new(acceptor),
+                    });
+                }
+                Ok(Self::Tcp { listener, config })
             }
             ListenAddress::Unix(path) => {
                 let (listener, file) =
@@ -94,6 +126,8 @@ impl Bound {
     pub(super) fn local(&self) -> io::Result<Address> {
         match self {
             Self::Tcp { listener, .. } => listener.local_addr().map(Address::Tcp),
+            #[cfg(feature = "__tls")]
+            Self::Tls { listener, .. } => listener.local_addr().map(Address::Tcp),
             Self::Unix { file, .. } => Ok(Address::Unix(file.path.clone())),
         }
     }
@@ -106,6 +140,22 @@ impl Bound {
                     socket,
                     config: config.clone(),
                     peer,
+                }))
+            }
+            #[cfg(feature = "__tls")]
+            Self::Tls {
+                listener,
+                config,
+                acceptor,
+            } => {
+                let (socket, peer) = ready!(listener.poll_accept(cx))?;
+                Poll::Ready(socket.into_std().map(|socket| {
+                    Accepted::Tls(Greeted {
+                        socket,
+                        config: config.clone(),
+                        acceptor: acceptor.clone(),
+                        peer,
+                    })
                 }))
             }
             Self::Unix {
@@ -131,26 +181,61 @@ impl Accepted {
     pub(super) fn peer_ip(&self) -> Option<IpAddr> {
         match self {
             Self::Tcp { peer, .. } => Some(peer.ip()),
+            #[cfg(feature = "__tls")]
+            Self::Tls(greeted) => Some(greeted.peer.ip()),
             Self::Unix { .. } => None,
         }
     }
 
-    /// Makes a stream of it, on the current arbiter.
-    pub(super) fn start(self, place: Place) -> io::Result<StreamHandle> {
+    /// Makes a stream of it on the current arbiter, and hands that on: at once, or after a handshake that holds up nobody else.
+    pub(super) fn start(self, place: Place, clerk: &Arc<Clerk>) {
         let stream = match self {
             Self::Tcp {
                 socket,
                 config,
                 peer,
-            } => config.start(TcpStream::from_std(socket)?, format!("tcp://{peer}").into())?,
+            } => TcpStream::from_std(socket).and_then(|socket| {
+                let info = config.adopt(&socket, format!("tcp://{peer}").into())?;
+                Ok(ByteStream::start(socket, info))
+            }),
+            #[cfg(feature = "__tls")]
+            Self::Tls(greeted) => {
+                let turn = clerk.handshakes.enter(Some(greeted.peer.ip()));
+                let clerk = clerk.clone();
+                actix_rt::spawn(async move {
+                    let peer = greeted.peer;
+                    let greeting = turn.during(greeted.shake_hands());
+                    match greeting.await.unwrap_or(Err(TlsError::TooMany)) {
+                        Ok(stream) => clerk.take(stream, place),
+                        Err(error) => clerk.refuse(peer, &error),
+                    }
+                });
+                return;
+            }
             Self::Unix {
                 socket,
                 endpoint,
                 limits,
-            } => unix::start(UnixStream::from_std(socket)?, endpoint, limits),
+            } => UnixStream::from_std(socket).map(|socket| unix::start(socket, endpoint, limits)),
         };
-        stream.keep_until_gone(place);
-        Ok(stream)
+        match stream {
+            Ok(stream) => clerk.take(stream, place),
+            Err(error) => tracing::warn!(%error, "an accepted connection cannot be used"),
+        }
+    }
+}
+
+#[cfg(feature = "__tls")]
+impl Greeted {
+    async fn shake_hands(self) -> Result<StreamHandle, TlsError> {
+        let adopt = || {
+            let socket = TcpStream::from_std(self.socket)?;
+            let endpoint = format!("tls://{}", self.peer).into();
+            let info = self.config.adopt(&socket, endpoint)?;
+            io::Result::Ok((socket, info))
+        };
+        let (socket, info) = adopt().map_err(|error| TlsError::Io(Arc::new(error)))?;
+        self.acceptor.accept(socket, info).await
     }
 }
 

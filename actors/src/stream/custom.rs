@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{ByteStream, StreamHandle, StreamInfo, Transport};
+use super::{ByteStream, StreamHandle, StreamInfo, Transport, transport::write_through};
 use crate::{error::StreamError, limits::Limits, runtime::Runtime};
 
 /// A transport that is nothing but readable and writable.
@@ -27,33 +27,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Plain<T> {
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Plain<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
+    write_through!(0);
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport for Plain<T> {}

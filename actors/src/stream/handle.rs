@@ -13,20 +13,27 @@ use crate::{
     mail::WorkAddr,
     message::{Flush, Write},
     runtime,
+    side::Side,
     unit::Chunk,
 };
 
-/// What a handle can post to its stream, whatever the transport.
-pub(crate) trait Door: Below<Chunk> {
+/// What a handle can post to its stream, whatever the transport and the layers on it.
+pub(crate) trait Door: Send + Sync {
+    /// Where everything goes that a layer above would post, too.
+    fn lower(&self) -> &dyn Below<Chunk>;
     fn read_exact(&self, message: ReadExact) -> Result<(), Gone>;
     fn unread(&self, message: Unread);
-    fn close(&self, message: CloseStream) -> Result<(), Gone>;
     fn keep(&self, message: Keep);
     fn connected(&self) -> bool;
+    /// For a layer that is put on the stream, which is read through that from now on.
     fn below(&self) -> Box<dyn Below<Chunk>>;
 }
 
 impl<T: Transport> Door for WorkAddr<ByteStream<T>> {
+    fn lower(&self) -> &dyn Below<Chunk> {
+        self
+    }
+
     fn read_exact(&self, message: ReadExact) -> Result<(), Gone> {
         self.post(message)
     }
@@ -34,10 +41,6 @@ impl<T: Transport> Door for WorkAddr<ByteStream<T>> {
     fn unread(&self, message: Unread) {
         // A stream that is gone has nobody left to read from it.
         let _ = self.post(message);
-    }
-
-    fn close(&self, message: CloseStream) -> Result<(), Gone> {
-        self.post(message)
     }
 
     fn keep(&self, message: Keep) {
@@ -95,6 +98,14 @@ impl StreamHandle {
         }
     }
 
+    /// The same stream behind another door, which gets this one.
+    pub(super) fn with_door(self, door: impl FnOnce(Self) -> Arc<dyn Door>) -> Self {
+        Self {
+            door: door(self.clone()),
+            ..self
+        }
+    }
+
     pub(crate) fn info(&self) -> &Arc<StreamInfo> {
         &self.info
     }
@@ -113,7 +124,11 @@ impl StreamHandle {
 
     /// Drops `thing` when the actor is gone.
     pub(crate) fn keep_until_gone(&self, thing: impl Send + 'static) {
-        self.door.keep(Keep(Box::new(thing)));
+        self.keep(Keep(Box::new(thing)));
+    }
+
+    pub(super) fn keep(&self, message: Keep) {
+        self.door.keep(message);
     }
 
     fn gone(&self) -> StreamError {
@@ -165,7 +180,7 @@ impl StreamHandle {
             Ok(credit) => credit,
             Err(reason) => return Err(WriteError::new(item, reason)),
         };
-        match self.door.write(Write {
+        match self.door.lower().write(Write {
             unit: item.clone().into(),
             credit,
         }) {
@@ -185,7 +200,7 @@ impl StreamHandle {
     /// Only the waiting ends.
     pub async fn flush(&self) -> Result<(), StreamError> {
         let (flush, receiver) = Flush::new();
-        self.door.flush(flush).map_err(|Gone| self.gone())?;
+        self.door.lower().flush(flush).map_err(|Gone| self.gone())?;
         receiver.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
@@ -196,7 +211,7 @@ impl StreamHandle {
     /// `ConnectionLost` when the stream is gone.
     pub fn finish(&self) -> Result<(), StreamError> {
         self.down_gate.close(StreamError::Closed);
-        self.door.finish().map_err(|Gone| self.gone())
+        self.door.lower().finish().map_err(|Gone| self.gone())
     }
 
     /// Flushes, ends this end's direction, waits for the peer's end (5 s at most by default), and closes.
@@ -210,7 +225,7 @@ impl StreamHandle {
     /// The stream closes all the same.
     pub async fn close(&self) -> Result<(), StreamError> {
         let (answer, receiver) = oneshot::channel();
-        if self.door.close(CloseStream(answer)).is_err() {
+        if self.door.lower().close(CloseStream(answer)).is_err() {
             return Ok(());
         }
         receiver.await.unwrap_or(Ok(()))
@@ -218,7 +233,7 @@ impl StreamHandle {
 
     /// Drops what is under way and resets the connection.
     pub fn abort(&self) {
-        self.door.abort();
+        self.door.lower().abort();
     }
 
     /// True when nothing can be written any more: closed on this end, or lost.
@@ -231,6 +246,21 @@ impl StreamHandle {
         &self.info.endpoint
     }
 
+    /// Says which end this is, for layers whose ends differ.
+    ///
+    /// Streams that a [`Listener`](crate::Listener) accepted know it, and all others count as dialled; so this is for
+    /// the accepting end of a transport that somebody else connected.
+    #[must_use]
+    pub fn with_side(mut self, side: Side) -> Self {
+        Arc::make_mut(&mut self.info).side = side;
+        self
+    }
+
+    /// Which end this is.
+    pub fn side(&self) -> Side {
+        self.info.side
+    }
+
     /// The address of this end, where the transport has one.
     pub fn local_address(&self) -> Option<&Address> {
         self.info.local.as_ref()
@@ -239,6 +269,12 @@ impl StreamHandle {
     /// The address of the peer, where the transport has one.
     pub fn peer_address(&self) -> Option<&Address> {
         self.info.peer.as_ref()
+    }
+
+    /// What TLS's handshake established, the peer's certificate among it; `None` on streams that do not speak it.
+    #[cfg(feature = "__tls")]
+    pub fn tls(&self) -> Option<&super::tls::TlsInfo> {
+        self.info.tls.as_deref()
     }
 
     /// [`read`](Self::read) for plain threads.

@@ -3,7 +3,8 @@
 use actix::Handler;
 
 use super::{
-    ByteStream, CloseStream, Consumer, Finishing, Keep, ReadExact, Transport, Unread, put_back,
+    ByteStream, CloseStream, Consumer, Finishing, Keep, ReadExact, Transport, Unread,
+    demand::became_a_channel,
 };
 use crate::{
     error::{LossReason, StreamError},
@@ -73,14 +74,14 @@ impl<T: Transport> Handler<Attach<Chunk>> for ByteStream<T> {
 
     fn handle(&mut self, Attach(above): Attach<Chunk>, _: &mut WorkContext<Self>) {
         let before = std::mem::replace(&mut self.consumer, Consumer::Attached(above));
-        if let Consumer::OnDemand { surplus, requests } = before {
-            for request in requests {
-                let _ = request.answer.send(Err(StreamError::misuse(
-                    "the stream became part of a channel while it was read",
-                )));
+        if let Consumer::OnDemand(demand) = before {
+            let (surplus, waiting) = demand.hand_over();
+            for answer in waiting {
+                // Whoever asked may have gone.
+                let _ = answer.send(Err(became_a_channel()));
             }
             if !surplus.is_empty() {
-                self.deliver(surplus.freeze(), 0);
+                self.deliver(surplus, 0);
             }
         }
         // What ended before is told to whoever came now.
@@ -93,9 +94,9 @@ impl<T: Transport> Handler<ReadExact> for ByteStream<T> {
 
     fn handle(&mut self, request: ReadExact, _: &mut WorkContext<Self>) {
         match &mut self.consumer {
-            Consumer::OnDemand { requests, .. } => {
-                requests.push_back(request);
-                self.serve_requests();
+            Consumer::OnDemand(demand) => {
+                demand.ask(request);
+                demand.serve();
             }
             Consumer::Attached(_) => {
                 let _ = request.answer.send(Err(StreamError::misuse(
@@ -113,9 +114,9 @@ impl<T: Transport> Handler<Unread> for ByteStream<T> {
     type Result = ();
 
     fn handle(&mut self, Unread(bytes): Unread, _: &mut WorkContext<Self>) {
-        if let Consumer::OnDemand { surplus, .. } = &mut self.consumer {
-            put_back(surplus, &bytes);
-            self.serve_requests();
+        if let Consumer::OnDemand(demand) = &mut self.consumer {
+            demand.put_back(&bytes);
+            demand.serve();
         }
     }
 }

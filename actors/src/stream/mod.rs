@@ -5,15 +5,22 @@
 //! run on a warm cache before the next read. Only this folder touches file descriptors; nothing here knows what
 //! the bytes mean.
 
+mod buffered;
 pub mod custom;
+mod demand;
 pub mod handle;
 mod handlers;
+mod layered;
+mod monitored;
 pub mod pipe;
 pub mod process;
 mod ring;
 pub mod stdio;
 pub mod tcp;
+#[cfg(feature = "__tls")]
+pub mod tls;
 mod transport;
+pub mod tunnel;
 pub mod unix;
 
 use std::{
@@ -27,10 +34,13 @@ use std::{
 };
 
 use actix::{Actor, Message};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use tokio::{sync::oneshot, time::Sleep};
 
+pub use buffered::{BufferRefused, BufferedStream};
+use demand::Demand;
 pub use handle::StreamHandle;
+pub use monitored::MonitoredStream;
 pub use transport::{Address, StreamInfo, Transport};
 
 use crate::{
@@ -77,10 +87,7 @@ pub(crate) struct Keep(pub(crate) Box<dyn Send>);
 /// Who takes what is read.
 enum Consumer {
     /// Nobody yet: bytes are read as they are asked for.
-    OnDemand {
-        surplus: BytesMut,
-        requests: VecDeque<ReadExact>,
-    },
+    OnDemand(Demand),
     /// The layer above.
     Attached(Box<dyn Above<Chunk>>),
     /// Nobody any more: bytes are read and dropped until the peer's end.
@@ -163,10 +170,7 @@ impl<T: Transport> ByteStream<T> {
             flushes: VecDeque::new(),
             finishing: Finishing::No,
             write_error: None,
-            consumer: Consumer::OnDemand {
-                surplus: BytesMut::new(),
-                requests: VecDeque::new(),
-            },
+            consumer: Consumer::OnDemand(Demand::default()),
             at_end: false,
             end_told: false,
             read_error: None,
@@ -236,7 +240,10 @@ impl<T: Transport> ByteStream<T> {
     /// Notes the credit of `bytes` at the end of the queue. Small chunks share an entry: thousands of them may wait.
     fn owe(&mut self, bytes: usize, credit: Credit) {
         match self.owed.back_mut() {
-            Some((before, owed)) if *before + bytes <= SHARED_ENTRY => {
+            // What a codec sends on its own account has a gate of its own.
+            Some((before, owed))
+                if *before + bytes <= SHARED_ENTRY && Arc::ptr_eq(owed.gate(), credit.gate()) =>
+            {
                 *before += bytes;
                 owed.merge(credit);
             }
@@ -293,7 +300,7 @@ impl<T: Transport> ByteStream<T> {
 
     fn wants_to_read(&self) -> bool {
         match &self.consumer {
-            Consumer::OnDemand { requests, .. } => !requests.is_empty(),
+            Consumer::OnDemand(demand) => demand.is_wanted(),
             Consumer::Attached(_) | Consumer::Discarding => true,
         }
     }
@@ -353,52 +360,11 @@ impl<T: Transport> ByteStream<T> {
                     self.consumer = Consumer::Discarding;
                 }
             }
-            Consumer::OnDemand { surplus, .. } => {
-                surplus.extend_from_slice(&bytes);
-                self.serve_requests();
+            Consumer::OnDemand(demand) => {
+                demand.push(&bytes);
+                demand.serve();
             }
             Consumer::Discarding => {}
-        }
-    }
-
-    fn serve_requests(&mut self) {
-        let Consumer::OnDemand { surplus, requests } = &mut self.consumer else {
-            return;
-        };
-        while let Some(request) = requests.front() {
-            if request.answer.is_closed() {
-                requests.pop_front();
-                continue;
-            }
-            if surplus.len() < request.count {
-                break;
-            }
-            let bytes = surplus.split_to(request.count).freeze();
-            if let Some(ReadExact { answer, .. }) = requests.pop_front()
-                && let Err(Ok(bytes)) = answer.send(Ok(bytes))
-            {
-                put_back(surplus, &bytes);
-            }
-        }
-        if self.end_told {
-            let got = surplus.len() as u64;
-            for ReadExact { count, answer } in requests.drain(..) {
-                let reason = LossReason::Truncated {
-                    what: "a read",
-                    got,
-                    due: count as u64,
-                };
-                let reason = if got == 0 {
-                    LossReason::EndOfStream
-                } else {
-                    reason
-                };
-                let error = self
-                    .read_error
-                    .clone()
-                    .unwrap_or_else(|| ConnectionLostError::new(&self.endpoint, reason).into());
-                let _ = answer.send(Err(error));
-            }
         }
     }
 
@@ -409,12 +375,15 @@ impl<T: Transport> ByteStream<T> {
                 .map(|reason| self.lost(reason))
                 .or_else(|| self.write_error.clone());
         }
-        match &self.consumer {
+        match &mut self.consumer {
             Consumer::Attached(above) => match self.read_error.clone() {
                 Some(error) => above.lost(error),
                 None => above.end(),
             },
-            Consumer::OnDemand { .. } => self.serve_requests(),
+            Consumer::OnDemand(demand) => {
+                demand.end(&self.endpoint, self.read_error.clone());
+                demand.serve();
+            }
             Consumer::Discarding => {}
         }
     }
@@ -465,13 +434,6 @@ fn give_back_room<T>(queue: &mut VecDeque<T>) {
     if queue.capacity() > 256 && queue.len() < queue.capacity() / 8 {
         queue.shrink_to(queue.capacity() / 4);
     }
-}
-
-fn put_back(surplus: &mut BytesMut, bytes: &[u8]) {
-    let mut all = BytesMut::with_capacity(bytes.len() + surplus.len());
-    all.extend_from_slice(bytes);
-    all.extend_from_slice(surplus);
-    *surplus = all;
 }
 
 impl<T: Transport> Actor for ByteStream<T> {

@@ -17,6 +17,7 @@ use super::{ByteStream, StreamHandle, StreamInfo, Transport};
 use crate::{
     error::{ConnectError, StreamError},
     runtime::Runtime,
+    side::Side,
 };
 
 /// Two one-way halves as one transport. Shutting down drops the writing half, since that is how a pipe ends.
@@ -114,7 +115,7 @@ impl PipeStream {
         Self::start(input, output, "pipe:".into(), Runtime::current().arbiter()).await
     }
 
-    /// Two streams, each of which reads what the other one writes.
+    /// Two streams, each of which reads what the other one writes. The second counts as the accepting end.
     ///
     /// # Errors
     ///
@@ -138,6 +139,7 @@ impl PipeStream {
             runtime.arbiter(),
         )
         .await?;
+        let right = Self(right.0.with_side(Side::Accepted));
         Ok((left, right))
     }
 

@@ -1,7 +1,8 @@
 //! A child process's stdin and stdout as a stream.
 
 use std::{
-    io::{self, IoSlice},
+    collections::VecDeque,
+    io,
     pin::Pin,
     process::{ExitStatus, Stdio},
     sync::Arc,
@@ -9,16 +10,19 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader, ReadBuf},
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
     sync::oneshot,
+    task::JoinHandle,
     time::Sleep,
 };
 
 use super::{
     Address, ByteStream, StreamHandle, StreamInfo, Transport,
     pipe::{Halves, PipeStream},
+    transport::write_through,
 };
 use crate::{
     error::{ConnectError, ConnectFailure, LossReason, StreamError},
@@ -30,11 +34,15 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a child may live on after its stdout ended, for the end to be told with its exit status.
 const STATUS_AFTER_END: Duration = Duration::from_secs(1);
+/// How long the exit status of a child that failed waits for the rest of its stderr.
+const LOG_AFTER_EXIT: Duration = Duration::from_millis(200);
 /// Bytes of one line of a child's stderr that are logged.
 const MAX_LOG_LINE: usize = 4096;
+/// Lines of a child's stderr that are noted.
+const SAID_LINES: usize = 4;
 
 /// The pipes of a child; dropping them lets the child end, and reaps it.
-struct ChildPipes {
+pub(super) struct ChildPipes {
     pipes: Halves<ChildStdout, ChildStdin>,
     status: oneshot::Receiver<ExitStatus>,
     told: Option<Option<LossReason>>,
@@ -54,33 +62,7 @@ impl AsyncRead for ChildPipes {
 }
 
 impl AsyncWrite for ChildPipes {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipes).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipes).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.pipes.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipes).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipes).poll_shutdown(cx)
-    }
+    write_through!(pipes);
 }
 
 impl Transport for ChildPipes {
@@ -113,45 +95,38 @@ impl Transport for ChildPipes {
     }
 }
 
-/// Starts a command on the current arbiter.
+/// The last lines that a child wrote to its stderr.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said(Arc<Mutex<VecDeque<String>>>);
+
+impl Said {
+    fn note(&self, line: &str) {
+        let mut lines = self.0.lock();
+        if lines.len() == SAID_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(line.into());
+    }
+
+    /// In one line.
+    pub(super) fn text(&self) -> String {
+        let lines = self.0.lock();
+        lines
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+}
+
+/// Starts a command as a stream on the current arbiter.
 pub(crate) fn open(
     command: &[String],
     endpoint: &Arc<str>,
     limits: Limits,
 ) -> Result<StreamHandle, StreamError> {
-    let fail = |reason| StreamError::from(ConnectError::new(endpoint.clone(), reason));
-    let Some((program, arguments)) = command.split_first() else {
-        return Err(fail(ConnectFailure::Endpoint("no command is named".into())));
-    };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| {
-            fail(ConnectFailure::Spawn {
-                program: program.clone(),
-                source: Arc::new(error),
-            })
-        })?;
-    let (Some(input), Some(output), Some(errors)) =
-        (child.stdout.take(), child.stdin.take(), child.stderr.take())
-    else {
-        return Err(fail(io::Error::other("the child has no pipes").into()));
-    };
-    let id = child.id().unwrap_or_default();
-    let (told, status) = oneshot::channel();
-    let (kill, killed) = oneshot::channel();
-    actix_rt::spawn(log(errors, program.clone(), id));
-    actix_rt::spawn(reap(child, killed, told));
-    let pipes = ChildPipes {
-        pipes: Halves::new(input, output),
-        status,
-        told: None,
-        waiting: None,
-        kill: Some(kill),
-    };
+    let (pipes, id) = spawn(command, Said::default())
+        .map_err(|reason| ConnectError::new(endpoint.clone(), reason))?;
     let info = StreamInfo {
         peer: Some(Address::Process(id)),
         limits,
@@ -160,8 +135,48 @@ pub(crate) fn open(
     Ok(ByteStream::start(pipes, info))
 }
 
+/// Starts a command on the current arbiter, and gives its number, too.
+pub(super) fn spawn(command: &[String], said: Said) -> Result<(ChildPipes, u32), ConnectFailure> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(ConnectFailure::Endpoint("no command is named".into()));
+    };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| ConnectFailure::Spawn {
+            program: program.clone(),
+            source: Arc::new(error),
+        })?;
+    let (Some(input), Some(output), Some(errors)) =
+        (child.stdout.take(), child.stdin.take(), child.stderr.take())
+    else {
+        return Err(io::Error::other("the child has no pipes").into());
+    };
+    let id = child.id().unwrap_or_default();
+    let (told, status) = oneshot::channel();
+    let (kill, killed) = oneshot::channel();
+    let logged = actix_rt::spawn(log(errors, program.clone(), id, said));
+    actix_rt::spawn(reap(child, killed, told, logged));
+    let pipes = ChildPipes {
+        pipes: Halves::new(input, output),
+        status,
+        told: None,
+        waiting: None,
+        kill: Some(kill),
+    };
+    Ok((pipes, id))
+}
+
 /// Waits for the child, so that it never stays as a zombie.
-async fn reap(mut child: Child, killed: oneshot::Receiver<()>, told: oneshot::Sender<ExitStatus>) {
+async fn reap(
+    mut child: Child,
+    killed: oneshot::Receiver<()>,
+    told: oneshot::Sender<ExitStatus>,
+    logged: JoinHandle<()>,
+) {
     let status = tokio::select! {
         status = child.wait() => status,
         asked = killed => {
@@ -177,6 +192,10 @@ async fn reap(mut child: Child, killed: oneshot::Receiver<()>, told: oneshot::Se
             }
         }
     };
+    if status.as_ref().is_ok_and(|status| !status.success()) {
+        // What it said last is often why. A grandchild may hold its stderr open, so this has an end.
+        let _ = tokio::time::timeout(LOG_AFTER_EXIT, logged).await;
+    }
     match status {
         // Nobody waits for the status of a stream that was closed.
         Ok(status) => drop(told.send(status)),
@@ -184,8 +203,8 @@ async fn reap(mut child: Child, killed: oneshot::Receiver<()>, told: oneshot::Se
     }
 }
 
-/// Passes the child's stderr to the log, line by line.
-async fn log(errors: ChildStderr, program: String, id: u32) {
+/// Passes the child's stderr to the log, line by line, and notes the last ones.
+async fn log(errors: ChildStderr, program: String, id: u32, said: Said) {
     use tokio::io::AsyncReadExt;
     let mut lines = BufReader::new(errors);
     let mut line = Vec::new();
@@ -198,7 +217,10 @@ async fn log(errors: ChildStderr, program: String, id: u32) {
         {
             Ok(0) | Err(_) => return,
             Ok(_) => {
-                tracing::warn!(target: "rpyc_actors::child", program, id, "{}", String::from_utf8_lossy(&line).trim_end())
+                let line = String::from_utf8_lossy(&line);
+                let line = line.trim_end();
+                said.note(line);
+                tracing::warn!(target: "rpyc_actors::child", program, id, "{line}");
             }
         }
     }

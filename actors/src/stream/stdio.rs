@@ -24,6 +24,7 @@ use super::{ByteStream, StreamHandle, StreamInfo, Transport};
 use crate::{
     error::{ConnectError, StreamError},
     limits::Limits,
+    side::Side,
 };
 
 /// Bytes that one of the threads copies at once.
@@ -134,7 +135,8 @@ fn start(endpoint: &Arc<str>, limits: Limits) -> io::Result<StreamHandle> {
             advance(0).into_iter().for_each(Waker::wake);
         })?;
     let info = StreamInfo::new(endpoint.clone()).limits(limits);
-    Ok(ByteStream::start(standard, info))
+    // Whoever started this process is the one that called.
+    Ok(ByteStream::start(standard, info).with_side(Side::Accepted))
 }
 
 /// Copies to the end, and reports every piece.

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use super::{Address, ByteStream, StreamHandle, StreamInfo, Transport};
 use crate::{
+    endpoint::Endpoint,
     error::{ConnectError, ConnectFailure, StreamError},
     limits::Limits,
     runtime::Runtime,
@@ -130,24 +131,29 @@ impl TcpConfig {
         Ok(())
     }
 
-    /// Connects on the current arbiter.
-    pub(crate) async fn open(
-        &self,
-        host: &str,
-        port: u16,
-        endpoint: &Arc<str>,
-    ) -> Result<StreamHandle, StreamError> {
-        let fail = |reason| StreamError::from(ConnectError::new(endpoint.clone(), reason));
+    /// Connects and applies the settings.
+    pub(crate) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectFailure> {
         let connecting = async {
             let addresses = self.resolve(host, port).await?;
             connect_any(&addresses).await.map_err(ConnectFailure::from)
         };
         let socket = tokio::time::timeout(self.connect_timeout, connecting)
             .await
-            .map_err(|_| fail(ConnectFailure::TimedOut(self.connect_timeout)))?
-            .map_err(fail)?;
-        self.start(socket, endpoint.clone())
-            .map_err(|error| fail(error.into()))
+            .map_err(|_| ConnectFailure::TimedOut(self.connect_timeout))??;
+        self.apply(&SockRef::from(&socket))?;
+        Ok(socket)
+    }
+
+    /// Connects on the current arbiter.
+    pub(crate) async fn open(
+        &self,
+        host: &str,
+        port: u16,
+        endpoint: Arc<str>,
+    ) -> Result<StreamHandle, ConnectFailure> {
+        let socket = self.connect(host, port).await?;
+        let info = self.info(&socket, endpoint);
+        Ok(ByteStream::start(socket, info))
     }
 
     /// Both families in turn, beginning with the resolver's favourite.
@@ -184,14 +190,23 @@ impl TcpConfig {
 
     /// Makes a stream of a connected socket, on the current arbiter.
     pub(crate) fn start(&self, socket: TcpStream, endpoint: Arc<str>) -> io::Result<StreamHandle> {
-        self.apply(&SockRef::from(&socket))?;
-        let info = StreamInfo {
+        let info = self.adopt(&socket, endpoint)?;
+        Ok(ByteStream::start(socket, info))
+    }
+
+    /// Applies the settings to a socket that somebody else connected.
+    pub(crate) fn adopt(&self, socket: &TcpStream, endpoint: Arc<str>) -> io::Result<StreamInfo> {
+        self.apply(&SockRef::from(socket))?;
+        Ok(self.info(socket, endpoint))
+    }
+
+    pub(crate) fn info(&self, socket: &TcpStream, endpoint: Arc<str>) -> StreamInfo {
+        StreamInfo {
             local: socket.local_addr().ok().map(Address::Tcp),
             peer: socket.peer_addr().ok().map(Address::Tcp),
             limits: self.limits,
             ..StreamInfo::new(endpoint)
-        };
-        Ok(ByteStream::start(socket, info))
+        }
     }
 }
 
@@ -339,14 +354,8 @@ pub async fn create_socket_stream(
     port: u16,
     config: TcpConfig,
 ) -> Result<SocketStream, StreamError> {
-    let host = host.to_owned();
-    let endpoint: Arc<str> = if host.contains(':') {
-        format!("tcp://[{host}]:{port}")
-    } else {
-        format!("tcp://{host}:{port}")
-    }
-    .into();
-    let open = move || async move { config.open(&host, port, &endpoint).await };
+    let endpoint = Endpoint::tcp(host, port, config);
+    let open = move || async move { endpoint.open().await };
     Runtime::run_on(Runtime::current().arbiter(), open)
         .await?
         .map(SocketStream)

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{error::LossReason, limits::Limits};
+use crate::{error::LossReason, limits::Limits, side::Side};
 
 /// Something that carries bytes both ways.
 ///
@@ -26,6 +26,61 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
     }
 }
 
+/// The methods of an [`AsyncWrite`] that passes everything on to a field.
+macro_rules! write_through {
+    ($field:tt) => {
+        fn poll_write(
+            mut self: ::std::pin::Pin<&mut Self>,
+            cx: &mut ::std::task::Context<'_>,
+            data: &[u8],
+        ) -> ::std::task::Poll<::std::io::Result<usize>> {
+            ::std::pin::Pin::new(&mut self.$field).poll_write(cx, data)
+        }
+
+        fn poll_write_vectored(
+            mut self: ::std::pin::Pin<&mut Self>,
+            cx: &mut ::std::task::Context<'_>,
+            slices: &[::std::io::IoSlice<'_>],
+        ) -> ::std::task::Poll<::std::io::Result<usize>> {
+            ::std::pin::Pin::new(&mut self.$field).poll_write_vectored(cx, slices)
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            self.$field.is_write_vectored()
+        }
+
+        fn poll_flush(
+            mut self: ::std::pin::Pin<&mut Self>,
+            cx: &mut ::std::task::Context<'_>,
+        ) -> ::std::task::Poll<::std::io::Result<()>> {
+            ::std::pin::Pin::new(&mut self.$field).poll_flush(cx)
+        }
+
+        fn poll_shutdown(
+            mut self: ::std::pin::Pin<&mut Self>,
+            cx: &mut ::std::task::Context<'_>,
+        ) -> ::std::task::Poll<::std::io::Result<()>> {
+            ::std::pin::Pin::new(&mut self.$field).poll_shutdown(cx)
+        }
+    };
+}
+
+pub(super) use write_through;
+
+impl Transport for Box<dyn Transport> {
+    fn expect_more(&mut self) {
+        (**self).expect_more();
+    }
+
+    fn abort(&mut self) {
+        (**self).abort();
+    }
+
+    fn poll_end(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<LossReason>> {
+        (**self).poll_end(cx)
+    }
+}
+
 /// Where a stream leads, and what bounds it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -36,8 +91,13 @@ pub struct StreamInfo {
     pub local: Option<Address>,
     /// The address of the peer, where the transport has one.
     pub peer: Option<Address>,
+    /// Which end this is. [`Side::Dialled`] unless a listener accepted the stream or somebody said so.
+    pub side: Side,
     /// What bounds the stream and the channel above it.
     pub limits: Limits,
+    /// What TLS's handshake established, on streams that speak it.
+    #[cfg(feature = "__tls")]
+    pub tls: Option<Arc<super::tls::TlsInfo>>,
 }
 
 impl StreamInfo {
@@ -47,7 +107,10 @@ impl StreamInfo {
             endpoint: endpoint.into(),
             local: None,
             peer: None,
+            side: Side::default(),
             limits: Limits::default(),
+            #[cfg(feature = "__tls")]
+            tls: None,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::{future::Future, time::Duration};
 
 use rpyc_actors::{
-    Chain, Channel, Endpoint, Limits, Listener, ListenerConfig, SocketStream, TcpConfig,
+    Chain, Channel, Endpoint, Layers, Limits, Listener, ListenerConfig, SocketStream, TcpConfig,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -39,11 +39,17 @@ pub(crate) async fn pair() -> (Channel, Channel) {
 
 /// A connected pair of channels over loopback TCP.
 pub(crate) async fn pair_with(limits: Limits) -> (Channel, Channel) {
+    pair_of(limits, &Layers::new()).await
+}
+
+/// A connected pair of channels with the same layers over loopback TCP.
+pub(crate) async fn pair_of(limits: Limits, layers: &Layers) -> (Channel, Channel) {
     let (sender, mut accepted) = mpsc::unbounded_channel();
     let endpoint = Endpoint::tcp("127.0.0.1", 0, TcpConfig::default()).limits(limits);
+    let layers_there = layers.clone();
     let accept = move |stream| {
         sender
-            .send(Channel::new(stream))
+            .send(layers_there.channel(stream))
             .expect("the test takes what is accepted");
     };
     let listener = within(
@@ -56,7 +62,9 @@ pub(crate) async fn pair_with(limits: Limits) -> (Channel, Channel) {
     let config = TcpConfig::default().limits(limits);
     let client = within(
         "connecting",
-        Chain::new(Endpoint::tcp("127.0.0.1", port, config)).connect(),
+        Chain::new(Endpoint::tcp("127.0.0.1", port, config))
+            .layers(layers.clone())
+            .connect(),
     )
     .await
     .expect("a listener");
@@ -119,6 +127,14 @@ pub(crate) fn deflated(data: &[u8]) -> Vec<u8> {
         }
         output.reserve(1 << 16);
     }
+}
+
+/// A snappy block of `data`.
+#[cfg(feature = "snappy")]
+pub(crate) fn snapped(data: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new()
+        .compress_vec(data)
+        .expect("snappy compresses anything")
 }
 
 /// A small generator for repeatable tests (splitmix64).

@@ -1,14 +1,12 @@
 //! `rpyc call`: one call of a function, from the shell.
 
-use std::time::Duration;
-
 use clap::Args;
-use rpyc::{Object, Value, endpoint::parse_duration};
+use rpyc::{Object, Value, VoidService};
 
-use crate::{Failure, literal, output};
-
-/// How long a connection may take to end after the result was printed.
-pub(crate) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+use crate::{
+    Failure, literal,
+    peer::{Form, Peer},
+};
 
 /// Calls a function of a service and prints its result
 ///
@@ -17,8 +15,8 @@ pub(crate) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Args, Debug)]
 #[command(after_help = HELP, allow_negative_numbers = true)]
 pub(crate) struct Arguments {
-    /// Where the service is
-    endpoint: String,
+    #[command(flatten)]
+    peer: Peer,
     /// The name of the function
     name: String,
     /// An argument: a Python literal, else text
@@ -27,18 +25,16 @@ pub(crate) struct Arguments {
     /// An argument by name
     #[arg(long, value_name = "NAME=VALUE", value_parser = keyword)]
     kw: Vec<(String, Value)>,
-    /// How long the connection and the call may take: 500ms, 5s, 2m
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
-    timeout: Duration,
-    /// Prints the result as JSON: a tuple is an array, bytes are base64, integers beyond 64 bits are text
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 const HELP: &str = r#"Examples:
   rpyc call tcp://127.0.0.1:18861 add 1 2
   rpyc call tcp://127.0.0.1:18861 add '(1, "two")' '(b"three",)'
+  rpyc call 'tls://service.example:18821?ca=ca.crt&cert=me.crt&key=me.key' add 1 2
   rpyc call unix:/run/service.sock upper --kw text=hello --timeout 5s
+  rpyc call tcp://host:18861 blob 1000000 --layer zlib:9 --layer monitor
   rpyc call 'exec:ssh host rpyc serve --listen stdio:' add 1 2 --json
 
 What begins with a minus sign and is no plain number goes behind `--`:
@@ -62,23 +58,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         .iter()
         .map(|(name, value)| (name.as_str(), value))
         .collect();
-    let call = async {
-        let connection = rpyc::connect_endpoint(&arguments.endpoint)
-            .await?
-            .with_timeout(None);
-        let result: Object = connection.call_kw(&arguments.name, &args, &kwargs).await?;
-        Ok::<_, rpyc::Error>((connection, result))
+    let call = async |connection: &rpyc::Connection| {
+        connection.call_kw(&arguments.name, &args, &kwargs).await
     };
-    let (connection, result) = tokio::time::timeout(arguments.timeout, call)
-        .await
-        .map_err(|_| Failure::TimedOut(arguments.timeout))??;
-    if arguments.json {
-        output::line(output::json(&result))?;
-    } else {
-        output::line(output::Shown(&result))?;
-    }
-    drop(result);
-    // A peer that does not end its side holds nobody up.
-    let _ = tokio::time::timeout(CLOSE_WITHIN, connection.close()).await;
-    Ok(())
+    let print = |object: Object| arguments.form.print(&object);
+    arguments.peer.ask(VoidService, call, print).await
 }

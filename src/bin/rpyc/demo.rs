@@ -17,9 +17,10 @@ use std::{path::PathBuf, time::Instant};
 
 use clap::Args;
 use rpyc::{Endpoint, Listener, ListenerConfig, Runtime, Server, ServerConfig, TcpConfig};
+use tempfile::TempDir;
 
 use self::paint::Paint;
-use crate::{Failure, builtin, output};
+use crate::{Failure, builtin, output, signals::Signals};
 
 /// Shows it at work: one call step by step, then calls and frames over every kind of stream
 ///
@@ -44,15 +45,17 @@ struct Stage {
     near: Runtime,
     /// This program, for the far ends that are processes.
     program: String,
-    /// Where the unix sockets are.
-    folder: PathBuf,
+    /// Where the unix sockets are; it goes with this value.
+    _folder: TempDir,
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
-        // What is left behind is an empty folder at worst.
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
+/// A folder that nobody else can look into, where the user's runtime files belong if the system has such a place.
+fn runtime_folder() -> std::io::Result<TempDir> {
+    let place = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let place = place.filter(|place| place.is_dir());
+    tempfile::Builder::new()
+        .prefix("rpyc-demo-")
+        .tempdir_in(place.unwrap_or_else(std::env::temp_dir))
 }
 
 impl Stage {
@@ -63,19 +66,19 @@ impl Stage {
             .to_str()
             .ok_or_else(|| Failure::Unavailable("the path of this program is no text".into()))?
             .to_owned();
-        let folder = std::env::temp_dir().join(format!("rpyc-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).map_err(fail)?;
+        let folder = runtime_folder().map_err(fail)?;
+        let socket = |name| Endpoint::unix(folder.path().join(name));
         let any_port = || Endpoint::tcp("127.0.0.1", 0, TcpConfig::default());
         let far = Runtime::start(1).map_err(fail)?;
         let config = ListenerConfig::default().runtime(far);
         let server = Server::bind_with(
-            &[any_port(), Endpoint::unix(folder.join("service.sock"))],
+            &[any_port(), socket("service.sock")],
             builtin::service(),
             ServerConfig::default().listener(config.clone()),
         )
         .await?;
         let mut sinks = Vec::new();
-        for endpoint in [any_port(), Endpoint::unix(folder.join("sink.sock"))] {
+        for endpoint in [any_port(), socket("sink.sock")] {
             let accept = |stream| {
                 actix_rt::spawn(async move {
                     if let Err(error) = sink::take_frames(rpyc::Channel::new(stream)).await {
@@ -90,7 +93,7 @@ impl Stage {
             sinks,
             near: Runtime::start(1).map_err(fail)?,
             program,
-            folder,
+            _folder: folder,
         })
     }
 
@@ -126,7 +129,12 @@ fn endpoint_of(listener: &Listener) -> Endpoint {
 
 const STREAMS: [&str; 3] = ["TCP", "unix socket", "subprocess"];
 
+/// Ends early at a signal, and takes its folder and its children with it.
 pub(crate) async fn run() -> Result<(), Failure> {
+    Signals::new()?.unless(show()).await
+}
+
+async fn show() -> Result<(), Failure> {
     let start = Instant::now();
     let paint = Paint::of_stdout();
     let stage = Stage::set().await?;

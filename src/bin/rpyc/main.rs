@@ -1,23 +1,32 @@
-//! The command `rpyc`: call, measure and serve RPyC from the shell, and see it at work.
+//! The command `rpyc`: call, measure and serve RPyC from the shell, use a classic server, and see it all at work.
 //!
 //! One file a subcommand. This one reads the command line and turns what went wrong into an exit status.
 
 mod builtin;
 mod call;
 mod demo;
+mod eval;
+mod exec;
+mod get;
+mod keygen;
+mod layers;
 mod literal;
 mod output;
+mod peer;
 mod ping;
+mod put;
 mod serve;
+mod signals;
+mod transfer;
 
 use std::{io, process::ExitCode, time::Duration};
 
 use clap::{ArgAction, Parser, Subcommand};
-use rpyc::{Error, StreamError};
+use rpyc::{Error, KeyError, StreamError, monitor::MONITOR};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Calls, measures and serves RPyC from the shell.
+/// Calls, measures and serves RPyC from the shell, and uses classic servers.
 #[derive(Debug, Parser)]
 #[command(name = "rpyc", version, after_help = HELP, max_term_width = 100)]
 struct Arguments {
@@ -31,8 +40,13 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Call(call::Arguments),
+    Eval(eval::Arguments),
+    Exec(exec::Arguments),
+    Get(get::Arguments),
+    Put(put::Arguments),
     Ping(ping::Arguments),
     Serve(serve::Arguments),
+    Keygen(keygen::Arguments),
     Demo(demo::Arguments),
     /// What the demo starts at the other end of a pipe.
     #[command(hide = true)]
@@ -42,31 +56,48 @@ enum Command {
 const HELP: &str = "\
 Endpoints:
   tcp://host:port      TCP; an IPv6 address stands in brackets
+  tls://host:port      TLS; ?ca=FILE for a CA of your own, ?cert=FILE&key=FILE for a certificate of this end,
+                       ?verify=full, ca, pin:SHA256 or insecure, ?name=NAME, to listen ?clients=optional
   unix:path            a unix socket
   exec:command args    a child process's standard input and output
   stdio:               this process's own standard input and output
+  tcp:// and tls:// go through a proxy with ?via=socks5://[user:password@]host:port, http://... or ssh://[user@]host
+
+Layers (--layer, from the application to the socket):
+  batch:20,50ms        waits for 20 messages or 50 ms, and sends them in one write
+  zlib:9               compresses; Python's rpyc reads it
+  snappy               compresses fast; the other end needs the same layer
+  buffer:32768         joins small writes
+  monitor              counts what passes, and says so on standard error at the end
 
 Exit status:
   0    all is well
-  1    the remote function raised an exception
+  1    the remote code raised an exception
   2    the command line is wrong
+  66   a file cannot be read
   69   the connection cannot be made, or was lost
-  74   the output cannot be written
+  74   the output, or a file, cannot be written
   124  there was no answer in time
 
 Examples:
   rpyc demo
   rpyc serve --listen tcp://127.0.0.1:18861
   rpyc call tcp://127.0.0.1:18861 add 1 2
-  rpyc ping tcp://127.0.0.1:18861";
+  rpyc eval tcp://127.0.0.1:18812 '1 + 1'
+  rpyc ping tcp://127.0.0.1:18861
+  rpyc keygen service.key";
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
 enum Failure {
-    /// The remote function raised; its traceback.
+    /// The remote code raised; its traceback.
     Raised(String),
     /// The command line is wrong, in a way that its parser could not see.
     Usage(String),
+    /// A file of this end cannot be read.
+    Input(String),
+    /// A file of this end cannot be written.
+    File(String),
     /// The connection cannot be made, or was lost.
     Unavailable(String),
     /// There was no answer in time.
@@ -81,9 +112,10 @@ impl Failure {
         match self {
             Self::Raised(_) => 1,
             Self::Usage(_) => 2,
+            Self::Input(_) => 66,
             Self::Unavailable(_) => 69,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::Output(_) => 74,
+            Self::Output(_) | Self::File(_) => 74,
             Self::TimedOut(_) => 124,
         }
     }
@@ -91,7 +123,7 @@ impl Failure {
     fn report(&self) {
         match self {
             Self::Raised(traceback) => eprintln!("{}", output::clean(traceback).trim_end()),
-            Self::Usage(what) | Self::Unavailable(what) => {
+            Self::Usage(what) | Self::Input(what) | Self::File(what) | Self::Unavailable(what) => {
                 eprintln!("rpyc: {}", output::clean(what));
             }
             Self::TimedOut(limit) => {
@@ -125,6 +157,12 @@ impl From<StreamError> for Failure {
     }
 }
 
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        Self::Output(io::Error::other(error))
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
@@ -151,8 +189,13 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match &arguments.command {
             Command::Call(arguments) => call::run(arguments).await,
+            Command::Eval(arguments) => eval::run(arguments).await,
+            Command::Exec(arguments) => exec::run(arguments).await,
+            Command::Get(arguments) => get::run(arguments).await,
+            Command::Put(arguments) => put::run(arguments).await,
             Command::Ping(arguments) => ping::run(arguments).await,
             Command::Serve(arguments) => serve::run(arguments).await,
+            Command::Keygen(arguments) => keygen::run(arguments),
             Command::Demo(_) => demo::run().await,
             Command::Sink => demo::sink::run().await,
         }
@@ -176,6 +219,8 @@ fn start_logging(arguments: &Arguments) {
     let ours = Targets::new()
         .with_target("rpyc", level)
         .with_target("rpyc_actors", level)
+        // Only there when somebody asked for `--layer monitor`.
+        .with_target(MONITOR, level.max(LevelFilter::INFO))
         .with_default(if arguments.verbose > 1 {
             LevelFilter::DEBUG
         } else {

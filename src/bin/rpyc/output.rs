@@ -151,13 +151,14 @@ mod tests {
 
     #[test]
     fn values_are_shown_as_source_and_as_json() {
-        let object = Object::Tuple(vec![Object::Value(Value::from((1, "a"))), Object::Root]);
+        let root = || Object::Root(rpyc::VoidService.into());
+        let object = Object::Tuple(vec![Object::Value(Value::from((1, "a"))), root()]);
         assert_eq!(Shown(&object).to_string(), "((1, 'a'), <object>)");
         assert_eq!(
             json(&object).to_string(),
             r#"[[1,"a"],{"reference":"object"}]"#
         );
-        let one = Object::Tuple(vec![Object::Root]);
+        let one = Object::Tuple(vec![root()]);
         assert_eq!(Shown(&one).to_string(), "(<object>,)");
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use rpyc::endpoint::parse_duration;
+use rpyc::{Connection, VoidService, endpoint::parse_duration};
 
-use crate::{Failure, call::CLOSE_WITHIN, output};
+use crate::{Failure, layers, output, peer::CLOSE_WITHIN};
 
 /// Measures round trips to a peer
 ///
@@ -15,6 +15,8 @@ use crate::{Failure, call::CLOSE_WITHIN, output};
 pub(crate) struct Arguments {
     /// Where the peer is
     endpoint: String,
+    #[command(flatten)]
+    layers: layers::Arguments,
     /// How many round trips
     #[arg(short, long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
@@ -26,14 +28,15 @@ pub(crate) struct Arguments {
 const HELP: &str = "\
 Examples:
   rpyc ping tcp://127.0.0.1:18861
+  rpyc ping 'tcp://inside.example:18861?via=ssh://gate.example'
   rpyc ping unix:/run/service.sock --count 1000";
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let connect = rpyc::connect_endpoint(&arguments.endpoint);
-    let connection = tokio::time::timeout(arguments.timeout, connect)
+    let connect = arguments.layers.connect(&arguments.endpoint);
+    let channel = tokio::time::timeout(arguments.timeout, connect)
         .await
-        .map_err(|_| Failure::TimedOut(arguments.timeout))??
-        .with_timeout(arguments.timeout);
+        .map_err(|_| Failure::TimedOut(arguments.timeout))??;
+    let connection = Connection::new(channel, VoidService).with_timeout(arguments.timeout);
     let mut times = Vec::new();
     for _ in 0..arguments.count {
         times.push(connection.ping().await?);

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 use rpyc::{
-    Chain, Channel, Connection, Endpoint, Server, ServerConfig, StreamError,
-    endpoint::parse_duration, protocol::Limits, stream::Address,
+    Chain, Connection, Endpoint, Server, ServerConfig, StreamError, endpoint::parse_duration,
+    protocol::Limits, stream::Address,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{Failure, builtin, output};
+use crate::{Failure, builtin, layers, output, signals::Signals};
 
 /// Serves a built-in service
 ///
@@ -18,13 +17,15 @@ use crate::{Failure, builtin, output};
 #[derive(Args, Debug)]
 #[command(after_help = HELP)]
 pub(crate) struct Arguments {
-    /// Where to listen: tcp:// (port 0 for any free one), unix:, or stdio: alone
+    /// Where to listen: tcp:// or tls:// (port 0 for any free one), unix:, or stdio: alone
     #[arg(long, value_name = "ENDPOINT", required = true, num_args = 1..)]
     listen: Vec<String>,
+    #[command(flatten)]
+    layers: layers::Arguments,
     /// How long calls that are under way may take to finish: 500ms, 5s, 2m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     drain: Duration,
-    /// Listens where other machines can connect, too: whoever can connect can call, and the network can read along
+    /// Listens where other machines can connect, too, without TLS that wants a certificate of each client
     #[arg(long)]
     insecure: bool,
 }
@@ -33,6 +34,8 @@ const HELP: &str = "\
 Examples:
   rpyc serve --listen tcp://127.0.0.1:18861
   rpyc serve --listen tcp://[::1]:0 unix:/tmp/rpyc.sock --drain 1m
+  rpyc serve --listen tcp://127.0.0.1:18861 --layer snappy --layer monitor
+  rpyc serve --listen 'tls://0.0.0.0:18821?cert=server.crt&key=server.key&ca=clients.crt'
   rpyc call 'exec:rpyc serve --listen stdio:' add 1 2
 
 From Python:
@@ -44,7 +47,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let [only] = &arguments.listen[..]
         && only == STDIO
     {
-        return serve_stdio(&mut signals, arguments.drain).await;
+        return serve_stdio(&mut signals, arguments).await;
     }
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for text in &arguments.listen {
@@ -54,26 +57,36 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
             ));
         }
         let endpoint: Endpoint = text.parse()?;
-        if !endpoint.is_local() && !arguments.insecure {
+        if !endpoint.is_local() && !endpoint.is_guarded() && !arguments.insecure {
+            let danger = match endpoint.scheme() {
+                "tls" => {
+                    "whoever connects can call, since no certificate that a CA vouches for is wanted of clients"
+                }
+                _ => "whoever connects can call, and nothing is encrypted",
+            };
             return Err(Failure::Usage(format!(
-                "refusing to listen on {endpoint}: other machines could connect, whoever connects can call, and nothing is \
-                 encrypted. Give a loopback address or a unix socket, or --insecure if that is what you want"
+                "refusing to listen on {endpoint}: other machines could connect, and {danger}. Give a loopback address, a unix socket \
+                 or tls:// with ca, or --insecure if that is what you want"
             )));
         }
         endpoints.push(endpoint);
     }
-    let server = Server::bind_with(&endpoints, builtin::service(), ServerConfig::default())
+    let config = ServerConfig::default().layers(arguments.layers.layers()?);
+    let server = Server::bind_with(&endpoints, builtin::service(), config)
         .await
         .map_err(cannot_listen)?;
-    for listener in server.listeners() {
+    for (endpoint, listener) in endpoints.iter().zip(server.listeners()) {
         match listener.local_address() {
-            Address::Tcp(address) => output::line(format_args!("listening on tcp://{address}"))?,
+            Address::Tcp(address) => {
+                let scheme = endpoint.scheme();
+                output::line(format_args!("listening on {scheme}://{address}"))?;
+            }
             other => output::line(format_args!("listening on {other}"))?,
         }
     }
-    signals.first().await;
+    signals.next().await;
     tracing::info!(connections = server.connections(), "draining");
-    if !signals.unless_second(server.drain(arguments.drain)).await {
+    if !signals.unless(server.drain(arguments.drain)).await {
         eprintln!("rpyc: calls were cut off after {:?}", arguments.drain);
     }
     Ok(())
@@ -82,15 +95,17 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 const STDIO: &str = "stdio:";
 
 /// Standard output belongs to the protocol here: nothing else may be printed.
-async fn serve_stdio(signals: &mut Signals, limit: Duration) -> Result<(), Failure> {
-    let stream = Chain::new(Endpoint::stdio()).open().await?;
-    let connection = Connection::serve(Channel::new(stream), builtin::service(), Limits::default());
+async fn serve_stdio(signals: &mut Signals, arguments: &Arguments) -> Result<(), Failure> {
+    let chain = Chain::new(Endpoint::stdio()).layers(arguments.layers.layers()?);
+    let channel = chain.connect().await?;
+    let connection = Connection::serve(channel, builtin::service(), Limits::default());
+    let limit = arguments.drain;
     tokio::select! {
         () = connection.ended() => return Ok(()),
-        () = signals.first() => {}
+        _ = signals.next() => {}
     }
     let drained = tokio::time::timeout(limit, connection.drain());
-    if signals.unless_second(drained).await.is_err() {
+    if signals.unless(drained).await.is_err() {
         eprintln!("rpyc: calls were cut off after {limit:?}");
         connection.abort();
     }
@@ -108,41 +123,5 @@ fn cannot_listen(error: rpyc::Error) -> Failure {
     match Failure::from(error) {
         Failure::Usage(_) => Failure::Usage(words),
         _ => Failure::Unavailable(words),
-    }
-}
-
-/// The two signals that end a server. They are caught from the moment this is made.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let catch = |kind| signal(kind).map_err(|error| Failure::Unavailable(error.to_string()));
-        Ok(Self {
-            terminate: catch(SignalKind::terminate())?,
-            interrupt: catch(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn first(&mut self) {
-        self.next().await;
-    }
-
-    /// The next signal, by its number.
-    async fn next(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
-            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
-        }
-    }
-
-    /// Waits for the work, or ends the process at the next signal, with the status that a shell gives to those whom it killed.
-    async fn unless_second<R>(&mut self, work: impl Future<Output = R>) -> R {
-        tokio::select! {
-            result = work => result,
-            number = self.next() => std::process::exit(128 + number),
-        }
     }
 }

@@ -37,7 +37,17 @@ fn what_cannot_be_understood_is_fatal() {
         ProtocolError::UnknownMessageType { byte: 4 }
     );
     assert_eq!(fatal(b"\0"), ProtocolError::UnknownMessageType { byte: 0 });
-    assert_eq!(fatal(b"\x12\x51\x57"), ProtocolError::OlderDialect);
+    for stranger in [
+        &b"\x12"[..],
+        b"\x12\x50",
+        b"\x12\x54\x50\x50",
+        b"\x12\x11\x50\x50",
+    ] {
+        assert_eq!(
+            fatal(stranger),
+            ProtocolError::UnknownMessageType { byte: 0x12 }
+        );
+    }
     assert_eq!(
         fatal(b"\x01\x51"),
         ProtocolError::NotAPair { what: "request" }

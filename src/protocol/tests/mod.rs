@@ -1,5 +1,6 @@
 //! Tests of the whole state machine: recorded messages, two ends back to back, and hostile input.
 
+mod dialects;
 mod faults;
 mod hostile;
 mod simulation;

@@ -1,0 +1,122 @@
+//! Handshakes under way: so many, and no more.
+
+use std::{collections::HashMap, future::Future, net::IpAddr, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+/// Who is shaking hands, oldest first.
+pub(super) struct Handshakes {
+    max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    under_way: Vec<UnderWay>,
+}
+
+struct UnderWay {
+    number: u64,
+    address: Option<IpAddr>,
+    /// Dropped to tell that it has to give way.
+    _stay: oneshot::Sender<()>,
+}
+
+/// One handshake's turn; dropping it makes room.
+pub(super) struct Turn {
+    handshakes: Arc<Handshakes>,
+    number: u64,
+    stay: oneshot::Receiver<()>,
+}
+
+impl Handshakes {
+    pub(super) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            max: max.max(1),
+            state: Mutex::default(),
+        })
+    }
+
+    /// A turn for a newcomer. Where there are too many, the oldest of the address that has most gives way: whoever holds up handshakes
+    /// pushes out its own.
+    pub(super) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Turn {
+        let (sender, stay) = oneshot::channel();
+        let mut state = self.state.lock();
+        let pushed_out = (state.under_way.len() >= self.max).then(|| state.push_out());
+        let number = state.next;
+        state.next += 1;
+        state.under_way.push(UnderWay {
+            number,
+            address,
+            _stay: sender,
+        });
+        drop(state);
+        // Its task is woken here, outside of the lock.
+        drop(pushed_out);
+        Turn {
+            handshakes: self.clone(),
+            number,
+            stay,
+        }
+    }
+}
+
+impl State {
+    fn push_out(&mut self) -> UnderWay {
+        let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
+        for one in &self.under_way {
+            *counts.entry(one.address).or_default() += 1;
+        }
+        let most = counts.values().copied().max().unwrap_or_default();
+        let at = self
+            .under_way
+            .iter()
+            .position(|one| counts[&one.address] == most)
+            .expect("there is at least one, and one address has most");
+        self.under_way.remove(at)
+    }
+}
+
+impl Turn {
+    /// Works while there is a turn; `None` when it was pushed out.
+    pub(super) async fn during<F: Future>(mut self, work: F) -> Option<F::Output> {
+        tokio::select! {
+            output = work => Some(output),
+            _ = &mut self.stay => None,
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut state = self.handshakes.state.lock();
+        let found = state
+            .under_way
+            .binary_search_by_key(&self.number, |one| one.number);
+        if let Ok(at) = found {
+            state.under_way.remove(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_oldest_of_the_fullest_address_gives_way() {
+        let address = |last| Some(IpAddr::from([192, 0, 2, last]));
+        let handshakes = Handshakes::new(3);
+        let lone = handshakes.enter(address(1));
+        let first = handshakes.enter(address(2));
+        let second = handshakes.enter(address(2));
+        let newcomer = handshakes.enter(address(3));
+        assert_eq!(first.during(std::future::pending::<()>()).await, None);
+        assert_eq!(lone.during(async { 1 }).await, Some(1));
+        assert_eq!(second.during(async { 2 }).await, Some(2));
+        assert_eq!(newcomer.during(async { 3 }).await, Some(3));
+        assert!(handshakes.state.lock().under_way.is_empty());
+    }
+}

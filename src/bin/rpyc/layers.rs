@@ -1,0 +1,28 @@
+//! `--layer`: what stands between the application and the socket, for every command that has a connection.
+
+use clap::Args;
+use rpyc::{Chain, Channel, LayerSpec, Layers};
+
+use crate::Failure;
+
+/// The layers of a channel.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub(crate) struct Arguments {
+    /// A layer of the channel, from the application to the socket: zlib:9, snappy, batch:20,50ms, buffer:32768, monitor
+    #[arg(long = "layer", value_name = "LAYER")]
+    layers: Vec<LayerSpec>,
+}
+
+impl Arguments {
+    /// The layers in the order in which they were given.
+    pub(crate) fn layers(&self) -> Result<Layers, Failure> {
+        Layers::from_specs(&self.layers).map_err(|error| Failure::Usage(error.to_string()))
+    }
+
+    /// Connects to an endpoint with these layers.
+    pub(crate) async fn connect(&self, endpoint: &str) -> Result<Channel, Failure> {
+        let chain = Chain::to(endpoint)?.layers(self.layers()?);
+        Ok(chain.connect().await?)
+    }
+}
