@@ -9,7 +9,7 @@ use support::{
     framed::{self, Flushing, Tuning},
     options::Options,
     ours::{self, Style},
-    report,
+    raw, report,
     rounds::{Contender, Metric, Peer, Row},
     zmq::Zmq,
 };
@@ -43,6 +43,8 @@ fn rows() -> Vec<Row> {
         single(K1, 1.3),
         single(K64, 1.5),
         single(M1, 1.3),
+        limit(B64),
+        limit(K1),
         tuned("slices", B64, Place::Arbiter, Style::Slices, Some(1.5)),
         tuned("slices", K1, Place::Arbiter, Style::Slices, None),
         tuned("batches", B64, Place::Arbiter, BATCH, Some(2.0)),
@@ -106,6 +108,23 @@ fn single(size: Size, floor: f64) -> Row {
     row.peers
         .push(framed_peer("Framed default", Tuning::Default, size.1, None));
     row
+}
+
+/// A frame at a time, beside what the machine can do with frames that are copied.
+fn limit(size: Size) -> Row {
+    Row {
+        name: format!("limit/{}", size.0),
+        size: size.1,
+        ours: flow(Layers::new(), Place::Arbiter, Style::Single, size.1),
+        peers: vec![Peer {
+            contender: Contender {
+                name: "two threads, plain sockets",
+                measure: Box::new(move |time| raw::one_way(time, size.1)),
+            },
+            steps: 1,
+            metrics: vec![(Metric::Rate, None)],
+        }],
+    }
 }
 
 /// One question after the other. The one who asks is on its arbiter or elsewhere, the one who answers on its arbiter.
@@ -221,10 +240,12 @@ fn layers_ping_pong() -> Row {
 /// The rows with libzmq, where it can be had.
 fn zmq_rows(options: &Options) -> Vec<Row> {
     let flows = [
-        ("64", B64.1, Style::Single, 5.0),
-        ("64-batch", B64.1, BATCH, 10.0),
-        ("1K", K1.1, Style::Single, 4.0),
-        ("64K", K64.1, Style::Single, 2.0),
+        // Copied, as libzmq copies what is as short.
+        ("64", B64.1, Style::Slices, Some(5.0)),
+        ("64-single", B64.1, Style::Single, None),
+        ("64-batch", B64.1, BATCH, Some(10.0)),
+        ("1K", K1.1, Style::Single, Some(4.0)),
+        ("64K", K64.1, Style::Single, Some(2.0)),
     ];
     let names = flows.map(|flow| flow.0).into_iter().chain(["ping"]);
     if !names
@@ -250,7 +271,7 @@ fn zmq_rows(options: &Options) -> Vec<Row> {
                     measure: Box::new(move |time| zmq.one_way(time, size)),
                 },
                 steps: 1,
-                metrics: vec![(Metric::Rate, Some(floor))],
+                metrics: vec![(Metric::Rate, floor)],
             }],
         }
     });

@@ -179,10 +179,7 @@ fn actor(paint: Paint, start: Instant, fact: &Fact) -> Result<(), Failure> {
     let what = match fact.actor.split('<').next() {
         Some("ByteStream") => "owns the socket; only it reads and writes",
         Some("Layer") if fact.actor.contains("Tap") => "the demo's own: copies the bytes that pass",
-        Some("Layer") if fact.actor.contains("Framing") => {
-            "makes bytes of frames, and frames of bytes"
-        }
-        Some("Head") => "the channel's end: outbox and inbox",
+        Some("Head") => "the channel: outbox, framing, inbox",
         Some("Serving") => "matches replies, serves requests",
         _ => "",
     };
