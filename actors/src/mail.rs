@@ -10,7 +10,10 @@ use std::{
     task::Waker,
 };
 
-use actix::{Addr, Handler, Message, dev::Envelope};
+use actix::{
+    Addr, Handler, Message,
+    dev::{Envelope, EnvelopeProxy, MessageResponse},
+};
 use parking_lot::Mutex;
 
 use crate::{layer::Gone, work::Work};
@@ -51,7 +54,7 @@ impl<A: Work> WorkAddr<A> {
         A: Handler<M>,
         M: Message<Result = ()> + Send + 'static,
     {
-        let envelope = Envelope::new(message, None);
+        let envelope = Envelope::with_proxy(Box::new(Letter(Some(message))));
         let mut state = self.mail.state.lock();
         if state.closed {
             // Dropped without the lock, since a message that goes may post another.
@@ -65,6 +68,22 @@ impl<A: Work> WorkAddr<A> {
             waker.wake_by_ref();
         }
         Ok(())
+    }
+}
+
+/// A message that nobody waits for an answer to.
+struct Letter<M>(Option<M>);
+
+impl<A, M> EnvelopeProxy<A> for Letter<M>
+where
+    A: Work + Handler<M>,
+    M: Message<Result = ()>,
+{
+    fn handle(&mut self, actor: &mut A, ctx: &mut A::Context) {
+        if let Some(message) = self.0.take() {
+            // The result may be of a kind that does something, but never gives anything.
+            actor.handle(message, ctx).handle(ctx, None);
+        }
     }
 }
 

@@ -94,18 +94,21 @@ impl Head {
     /// Empties the outbox into the chain.
     fn drain(&mut self, cx: &TaskContext<'_>) {
         let shared = &self.front.shared;
-        let Some(taken) = shared.outbox.take(cx, &shared.down_gate) else {
+        let Some(taken) = shared.outbox.take(cx) else {
             return;
         };
         let Taken {
             frames,
             owed,
+            spare,
             controls,
         } = taken;
-        if !frames.is_empty() {
+        if frames.is_empty() {
+            shared.down_gate.give_back(spare);
+        } else {
             shared.stats.sent(&frames);
-            shared.down_gate.overdraw(BATCH_COST);
-            let credit = Credit::taken(&shared.down_gate, owed + BATCH_COST);
+            let mut credit = Credit::taken(&shared.down_gate, owed + spare);
+            credit.set(owed + BATCH_COST);
             let write = Write {
                 unit: frames,
                 credit,

@@ -74,8 +74,13 @@ impl Shared {
     fn abandon(&self, error: &StreamError) -> Vec<Subscribe> {
         let mut subscriptions = Vec::new();
         self.outbox.close(error.clone());
-        let Taken { owed, controls, .. } = self.outbox.abandon();
-        self.down_gate.give_back(owed);
+        let Taken {
+            owed,
+            spare,
+            controls,
+            ..
+        } = self.outbox.abandon();
+        self.down_gate.give_back(owed + spare);
         self.down_gate.close(error.clone());
         self.inbox.end(Err(error.clone()));
         for control in controls {

@@ -65,6 +65,8 @@ struct State {
 pub(super) struct Taken {
     pub(super) frames: Frames,
     pub(super) owed: usize,
+    /// Credit that was taken ahead and is not needed.
+    pub(super) spare: usize,
     pub(super) controls: Vec<Control>,
 }
 
@@ -216,7 +218,7 @@ impl Outbox {
     /// Takes all there is, and sees to it that the next append wakes the task.
     ///
     /// Nothing, without a look at the lock, when nothing was appended since the last time.
-    pub(super) fn take(&self, cx: &Context<'_>, gate: &Gate) -> Option<Taken> {
+    pub(super) fn take(&self, cx: &Context<'_>) -> Option<Taken> {
         if self.idle.load(Ordering::Acquire) {
             return None;
         }
@@ -227,11 +229,7 @@ impl Outbox {
             none => *none = Some(cx.waker().clone()),
         }
         state.taken = state.appended;
-        let unused = std::mem::take(&mut state.prepaid);
-        let taken = state.take();
-        drop(state);
-        gate.give_back(unused);
-        Some(taken)
+        Some(state.take())
     }
 
     #[inline]
@@ -279,7 +277,6 @@ impl Outbox {
     pub(super) fn abandon(&self) -> Taken {
         let mut state = self.state.lock();
         state.waker = None;
-        state.owed += std::mem::take(&mut state.prepaid);
         state.take()
     }
 }
@@ -327,6 +324,7 @@ impl State {
         Taken {
             frames,
             owed: std::mem::take(&mut self.owed),
+            spare: std::mem::take(&mut self.prepaid),
             controls: std::mem::take(&mut self.controls),
         }
     }
