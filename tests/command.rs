@@ -684,7 +684,7 @@ fn the_demo_shows_it_all_in_time() {
     assert!(elapsed < Duration::from_secs(15), "{elapsed:?}");
     for part in [
         "ByteStream<TcpStream>",
-        "Layer<Framing>",
+        "Layer<Tap>",
         "Head",
         "Serving",
         "length",
@@ -694,7 +694,7 @@ fn the_demo_shows_it_all_in_time() {
         "box",
         "the value 3",
         "add(1, 2) = 3",
-        "9 of 9 actors have stopped",
+        "7 of 7 actors have stopped",
         "calls",
         "per second",
         "p50",
