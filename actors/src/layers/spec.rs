@@ -69,6 +69,13 @@ impl Kind {
     }
 }
 
+impl LayerSpec {
+    /// True when it lets nobody in without a key, and nobody else can read along.
+    pub fn is_guarded(&self) -> bool {
+        matches!(self.kind, Kind::Encrypt(_))
+    }
+}
+
 impl fmt::Display for LayerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -378,6 +385,8 @@ mod tests {
         assert_eq!(refused("encrypt"), words);
         assert_eq!(refused("encrypt:"), words);
         assert_eq!(kind("encrypt:a:b"), Kind::Encrypt("a:b".into()));
+        let guarded = |text: &str| text.parse::<LayerSpec>().expect(text).is_guarded();
+        assert!(guarded("encrypt:key") && !guarded("zlib"));
         let error = Layers::parse(["encrypt:/nowhere/at/all/key"]).expect_err("no such file");
         let words = error.to_string();
         assert!(

@@ -20,6 +20,11 @@ impl Arguments {
         Layers::from_specs(&self.layers).map_err(|error| Failure::Usage(error.to_string()))
     }
 
+    /// True when nobody is let in without a key.
+    pub(crate) fn are_guarded(&self) -> bool {
+        self.layers.iter().any(LayerSpec::is_guarded)
+    }
+
     /// Connects to an endpoint with these layers.
     pub(crate) async fn connect(&self, endpoint: &str) -> Result<Channel, Failure> {
         let chain = Chain::to(endpoint)?.layers(self.layers()?);
