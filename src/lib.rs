@@ -32,7 +32,7 @@
 struct Readme;
 
 /// The examples of the page about layers, as tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "encrypt"))]
 #[doc = include_str!("../docs/LAYERS.md")]
 struct LayersPage;
 

@@ -577,6 +577,42 @@ fn layers_stand_between_both_ends_and_python_reads_zlib() {
 }
 
 #[test]
+fn encryption_lets_in_who_has_the_key() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let files = ["ours", "another"].map(|name| {
+        let name = format!("rpyc-layer-{}-{name}.key", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        printed(&["keygen", path.to_str().expect("the path is UTF-8")]);
+        path
+    });
+    let [ours, another] = files
+        .each_ref()
+        .map(|path| format!("encrypt:{}", path.display()));
+    let layers = ["--layer", "zlib", "--layer", &ours, "--layer", "buffer"];
+    let served = Served::start(&["tcp://127.0.0.1:0"], &layers);
+    let call = ["call", &served.endpoints[0], "add", "1", "2"];
+    assert_eq!(printed(&[&call[..], &layers].concat()), "3");
+    let with_ours = [&call[..], &["--layer", &ours]].concat();
+    assert_eq!(
+        printed(&with_ours),
+        "3",
+        "what does not show in the bytes need not be the same"
+    );
+    refused(69, &[&call[..], &["--layer", &another]].concat());
+    // Other machines may connect, since they need the key, too.
+    drop(Served::start(&["tcp://0.0.0.0:0"], &["--layer", &ours]));
+
+    std::fs::set_permissions(&files[0], PermissionsExt::from_mode(0o644)).expect("our file");
+    let words = refused(2, &with_ours);
+    let name = files[0].display().to_string();
+    assert!(words.contains(&name) && words.contains("644"), "{words}");
+    for path in files {
+        std::fs::remove_file(path).expect("our file");
+    }
+}
+
+#[test]
 fn layers_that_make_no_sense_are_a_wrong_command_line() {
     let mut args = vec![
         "ping",
@@ -594,7 +630,10 @@ fn layers_that_make_no_sense_are_a_wrong_command_line() {
     args.truncate(2);
     for (layer, expected) in [
         ("zlib:10", "expected a number from 0 to 9"),
-        ("gzip", "expected zlib, snappy, batch, buffer or monitor"),
+        (
+            "gzip",
+            "expected zlib, snappy, batch, encrypt, buffer or monitor",
+        ),
         ("buffer:2000000", "above the buffer limit of 1048576"),
     ] {
         let words = refused(2, &[&args[..], &["--layer", layer]].concat());

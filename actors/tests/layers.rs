@@ -2,6 +2,8 @@
 
 mod support;
 
+#[cfg(feature = "encrypt")]
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,18 +30,32 @@ fn combinations() -> Vec<Vec<&'static str>> {
                         buffer,
                         ["", "", "monitor:stream"][monitor],
                     ];
-                    all.push(
-                        layers
-                            .into_iter()
-                            .filter(|layer| !layer.is_empty())
-                            .collect(),
-                    );
+                    all.push(layers.to_vec());
                 }
+                #[cfg(feature = "encrypt")]
+                all.extend([
+                    vec![batch, compression, &ENCRYPT, buffer, "monitor"],
+                    vec!["monitor:channel", batch, compression, buffer, &ENCRYPT],
+                ]);
             }
         }
     }
+    for layers in &mut all {
+        layers.retain(|layer| !layer.is_empty());
+    }
     all
 }
+
+/// Encryption with a key in a file, which is made once.
+#[cfg(feature = "encrypt")]
+static ENCRYPT: LazyLock<String> = LazyLock::new(|| {
+    let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/layers.key");
+    if rpyc_actors::Key::load(path).is_err() {
+        let key = rpyc_actors::Key::generate().expect("random bytes");
+        key.save(path).expect("a new file");
+    }
+    format!("encrypt:{path}")
+});
 
 /// Frames of all kinds of size and content, of which each says its number.
 fn frames(seed: u64, count: usize) -> Vec<Bytes> {

@@ -1,7 +1,9 @@
-//! Classic mode against Python's own classic servers: `rpyc_classic` over TCP and over a child's pipes, and a `SlaveService` on a unix
+//! Classic mode against Python's own classic servers: `rpyc_classic` over TCP, TLS and a child's pipes, and a `SlaveService` on a unix
 //! socket, of rpyc 6 and of rpyc 5.
-#![cfg(feature = "rpc")]
+#![cfg(all(feature = "rpc", feature = "tls"))]
 
+#[path = "../support/certificates.rs"]
+mod certificates;
 #[path = "../support/python.rs"]
 mod python;
 

@@ -8,9 +8,11 @@ use std::{
 };
 
 use rpyc::{
-    Chain, ClassicService, Connection, ConnectionConfig, Endpoint, TcpConfig, protocol::Dialect,
+    Chain, ClassicService, Connection, ConnectionConfig, Endpoint, TcpConfig, TlsConfig,
+    protocol::Dialect,
 };
 
+use crate::certificates::{Ca, Folder};
 use crate::python::{Peer, RPYC, RPYC_5, Script, Version};
 
 /// Longer than anything here takes. What takes longer hangs.
@@ -24,10 +26,11 @@ pub(crate) enum Transport {
     Tcp,
     Unix,
     Stdio,
+    Tls,
 }
 
 impl Transport {
-    pub(crate) const ALL: [Self; 3] = [Self::Tcp, Self::Unix, Self::Stdio];
+    pub(crate) const ALL: [Self; 4] = [Self::Tcp, Self::Unix, Self::Stdio, Self::Tls];
 
     /// Starts a server, and says where it is. The server of a child process is started by connecting.
     fn start(self, version: Version) -> (Option<Served>, Endpoint) {
@@ -35,15 +38,16 @@ impl Transport {
             Self::Tcp => {
                 let peer = Peer::spawn(SERVER.command_of(version, &[]));
                 let endpoint = Endpoint::tcp("127.0.0.1", peer.port(), TcpConfig::default());
-                (Some(Served { peer, socket: None }), endpoint)
+                (Some(Served::new(peer)), endpoint)
             }
             Self::Unix => {
                 let path = scratch_path("sock");
                 let text = path.to_str().expect("the path is UTF-8");
                 let peer = Peer::spawn(SERVER.command_of(version, &["--unix", text]));
                 let endpoint = Endpoint::unix(&path);
-                let socket = Some(path);
-                (Some(Served { peer, socket }), endpoint)
+                let mut served = Served::new(peer);
+                served.socket = Some(path);
+                (Some(served), endpoint)
             }
             Self::Stdio => {
                 let command = SERVER.command_of(version, &["--stdio"]);
@@ -53,6 +57,19 @@ impl Transport {
                 let words = words.map(|word| word.to_str().expect("the path is UTF-8"));
                 (None, Endpoint::exec(words))
             }
+            Self::Tls => {
+                let folder = Folder::new();
+                let ca = Ca::new(&folder, "ca");
+                let pair = ca.issue("server", &["localhost"]);
+                let [certificate, key] = [&pair.certificate, &pair.key]
+                    .map(|path| path.to_str().expect("the path is UTF-8"));
+                let peer = Peer::spawn(SERVER.command_of(version, &["--ssl", certificate, key]));
+                let config = TlsConfig::default().ca(ca.certificate.as_path());
+                let endpoint = Endpoint::tls("localhost", peer.port(), config);
+                let mut served = Served::new(peer);
+                served.certificates = Some(folder);
+                (Some(served), endpoint)
+            }
         }
     }
 }
@@ -61,6 +78,17 @@ impl Transport {
 pub(crate) struct Served {
     pub(crate) peer: Peer,
     socket: Option<PathBuf>,
+    certificates: Option<Folder>,
+}
+
+impl Served {
+    fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            socket: None,
+            certificates: None,
+        }
+    }
 }
 
 impl Drop for Served {

@@ -1,6 +1,7 @@
 """A Python classic server for tests: rpyc's own `rpyc_classic`, and what it has no options for.
 
     classic.py               rpyc_classic on a free TCP port; prints "READY <port>"
+    classic.py --ssl CERTIFICATE KEY   the same over TLS
     classic.py --unix PATH   a ThreadedServer of SlaveService on a unix socket; prints "READY <path>"
     classic.py --stdio       rpyc_classic in its mode for pipes; its first frame is its own
 """
@@ -33,5 +34,6 @@ elif "--stdio" in sys.argv:
     main()
 else:
     logging.basicConfig(handlers=[Ready()], level=logging.INFO)
-    sys.argv = ["rpyc_classic.py", "--port", "0"]
+    options = ["--ssl-certfile", sys.argv[2], "--ssl-keyfile", sys.argv[3]] if "--ssl" in sys.argv else []
+    sys.argv = ["rpyc_classic.py", "--port", "0", *options]
     main()

@@ -17,6 +17,8 @@
 //!
 //! The size of the buffer is bounded by `MAX_BUFFER_SIZE` unless that is raised ([`BufferConfig::within`]).
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 use super::{Codec, Host, Output, Outputs};
@@ -150,6 +152,14 @@ impl Codec for Buffer {
     type Below = Chunk;
 
     fn handle_write(&mut self, write: Write<Chunk>, _: &dyn Host) -> Result<(), StreamError> {
+        if self
+            .credit
+            .as_ref()
+            .is_some_and(|credit| !Arc::ptr_eq(credit.gate(), write.credit.gate()))
+        {
+            // What a codec above sends on its own account has a gate of its own.
+            self.pass_on();
+        }
         self.pieces.extend(write.unit);
         match &mut self.credit {
             Some(credit) => credit.merge(write.credit),
@@ -181,5 +191,48 @@ impl Codec for Buffer {
     ) -> Result<Option<Output<Chunk, Chunk>>, StreamError> {
         self.pass_on();
         Ok(self.outputs.poll())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::testing::Bench;
+
+    /// Encryption below a framing sends signs of life and answers of the handshake that no sender took credit for.
+    #[test]
+    fn only_what_has_the_same_gate_is_joined() {
+        let end = || Buffer::new(BufferConfig::default());
+        let bench = Bench::new(end(), end());
+        let host = &bench.left.host;
+        let gates = [host.down_gate(), host.up_gate()];
+        let mut buffer = end();
+        for (text, gate) in [("a", 0), ("b", 0), ("c", 1), ("d", 0)] {
+            let write = Write {
+                unit: Bytes::from(text).into(),
+                credit: gates[gate].charge(100),
+            };
+            buffer.handle_write(write, host).expect("it never fails");
+        }
+        let mut sent = Vec::new();
+        while let Some(output) = buffer.poll_output(true, host).expect("it never fails") {
+            let Output::Down(write) = output else {
+                panic!("only data goes down: {output:?}")
+            };
+            let gate = gates
+                .iter()
+                .position(|gate| Arc::ptr_eq(gate, write.credit.gate()));
+            sent.push((write.unit.pieces().concat(), gate, write.credit.amount()));
+        }
+        let expected = [
+            ("ab", Some(0), 200),
+            ("c", Some(1), 100),
+            ("d", Some(0), 100),
+        ];
+        assert_eq!(
+            sent,
+            expected.map(|(bytes, gate, amount)| (bytes.as_bytes().to_vec(), gate, amount))
+        );
+        assert_eq!(gates.map(|gate| gate.used()), [0, 0], "all came back");
     }
 }

@@ -1,6 +1,6 @@
 //! [`LayerSpec`]: a layer as text, and a list of them as [`Layers`].
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 use crate::{
     chain::Layers,
@@ -9,6 +9,11 @@ use crate::{
     error::{BufferOverflowError, StreamError},
     limits::{DEFAULT_BUFFER_SIZE, DEFAULT_COMPRESSION_LEVEL},
     monitor::{At, Monitors},
+};
+#[cfg(feature = "encrypt")]
+use crate::{
+    codec::EncryptConfig,
+    key::{Key, KeyError},
 };
 
 /// A layer as text.
@@ -19,6 +24,7 @@ use crate::{
 /// | `snappy` | frames | snappy; the peer must have it, too |
 /// | `batch`, `batch:20`, `batch:20,50ms` | frames | waits for 10 frames or 100 ms, or as given |
 /// | `buffer`, `buffer:32768` | bytes | joins small writes up to 8192 bytes, or as given |
+/// | `encrypt:KEYFILE` | bytes | encrypts with the key in that file; the peer must have it, too |
 /// | `monitor` | either | counts what passes where it stands: frames above another layer of frames, else bytes |
 /// | `monitor:channel`, `monitor:stream` | frames; bytes | the same, said outright |
 ///
@@ -46,6 +52,8 @@ enum Kind {
     Compress(CompressConfig),
     Batch(BatchConfig),
     Buffer(BufferConfig),
+    /// The key is read when the layers are made: a text is only a text.
+    Encrypt(PathBuf),
     /// `None` is to be told by what stands below it.
     Monitor(Option<At>),
 }
@@ -55,9 +63,16 @@ impl Kind {
     fn place(&self) -> Option<At> {
         match self {
             Self::Compress(_) | Self::Batch(_) => Some(At::Channel),
-            Self::Buffer(_) => Some(At::Stream),
+            Self::Buffer(_) | Self::Encrypt(_) => Some(At::Stream),
             Self::Monitor(at) => *at,
         }
+    }
+}
+
+impl LayerSpec {
+    /// True when it lets nobody in without a key, and nobody else can read along.
+    pub fn is_guarded(&self) -> bool {
+        matches!(self.kind, Kind::Encrypt(_))
     }
 }
 
@@ -68,7 +83,7 @@ impl fmt::Display for LayerSpec {
 }
 
 /// Why text is no layer, or a list of them no [`Layers`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayerError {
     /// There is no layer of that name.
@@ -109,12 +124,16 @@ pub enum LayerError {
         /// The one nearer to the socket.
         lower: Arc<str>,
     },
+    /// The key for encryption cannot be had.
+    #[cfg(feature = "encrypt")]
+    #[error("encrypt: {0}")]
+    Key(#[source] KeyError),
     /// The layer was left out when this program was built.
     #[error("{0} is not in this program: it was built without the feature of that name")]
     NotBuilt(&'static str),
 }
 
-const EXPECTED: &str = "zlib, snappy, batch, buffer or monitor";
+const EXPECTED: &str = "zlib, snappy, batch, encrypt, buffer or monitor";
 
 impl From<LayerError> for StreamError {
     fn from(error: LayerError) -> Self {
@@ -135,6 +154,7 @@ impl FromStr for LayerSpec {
             "snappy" => snappy(value)?,
             "batch" => Kind::Batch(batch(value)?),
             "buffer" => Kind::Buffer(buffer(value)?),
+            "encrypt" => encrypt(value)?,
             "monitor" => Kind::Monitor(at(value)?),
             _ => return Err(LayerError::Unknown { name: name.into() }),
         };
@@ -202,6 +222,14 @@ fn buffer(value: Option<&str>) -> Result<BufferConfig, LayerError> {
     BufferConfig::new(size).map_err(LayerError::Buffer)
 }
 
+fn encrypt(value: Option<&str>) -> Result<Kind, LayerError> {
+    match value {
+        _ if !cfg!(feature = "encrypt") => Err(LayerError::NotBuilt("encrypt")),
+        None | Some("") => Err(wrong("encrypt", "", "key file: expected encrypt:KEYFILE")),
+        Some(path) => Ok(Kind::Encrypt(path.into())),
+    }
+}
+
 fn at(value: Option<&str>) -> Result<Option<At>, LayerError> {
     match value {
         None => Ok(None),
@@ -216,7 +244,7 @@ impl Layers {
     ///
     /// # Errors
     ///
-    /// When a text is no layer, or when their order or number makes no sense.
+    /// When a text is no layer, or when their order or number makes no sense; when a key cannot be read.
     pub fn parse<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Result<Self, LayerError> {
         let specs: Result<Vec<LayerSpec>, _> = texts
             .into_iter()
@@ -229,13 +257,13 @@ impl Layers {
     ///
     /// # Errors
     ///
-    /// When their order or number makes no sense.
+    /// When their order or number makes no sense; when a key cannot be read.
     pub fn from_specs(specs: &[LayerSpec]) -> Result<Self, LayerError> {
         let lowest_of_frames = specs
             .iter()
             .rposition(|spec| spec.kind.place() == Some(At::Channel));
-        let mut layers = Self::new();
         let mut bytes: Option<&LayerSpec> = None;
+        let mut placed = Vec::with_capacity(specs.len());
         for (position, spec) in specs.iter().enumerate() {
             let stands_among_frames = lowest_of_frames.is_some_and(|lowest| position <= lowest);
             let place = spec.kind.place().unwrap_or(if stands_among_frames {
@@ -263,15 +291,29 @@ impl Layers {
                     lower: spec.text.clone(),
                 });
             }
-            layers = match (&spec.kind, place) {
-                (Kind::Compress(config), _) => layers.compress(*config),
-                (Kind::Batch(config), _) => layers.batch(*config),
-                (Kind::Buffer(config), _) => layers.buffer(*config),
-                (Kind::Monitor(_), At::Channel) => layers.monitor_channel(&Monitors::shared()),
-                (Kind::Monitor(_), At::Stream) => layers.monitor_stream(&Monitors::shared()),
-            };
+            placed.push((&spec.kind, place));
         }
-        Ok(layers)
+        // No key is read for a list that is refused anyway.
+        placed
+            .into_iter()
+            .try_fold(Self::new(), |layers, (kind, place)| layers.add(kind, place))
+    }
+
+    fn add(self, kind: &Kind, place: At) -> Result<Self, LayerError> {
+        Ok(match (kind, place) {
+            (Kind::Compress(config), _) => self.compress(*config),
+            (Kind::Batch(config), _) => self.batch(*config),
+            (Kind::Buffer(config), _) => self.buffer(*config),
+            #[cfg(feature = "encrypt")]
+            (Kind::Encrypt(path), _) => {
+                let key = Key::load(path).map_err(LayerError::Key)?;
+                self.encrypt(EncryptConfig::new(key))
+            }
+            #[cfg(not(feature = "encrypt"))]
+            (Kind::Encrypt(_), _) => return Err(LayerError::NotBuilt("encrypt")),
+            (Kind::Monitor(_), At::Channel) => self.monitor_channel(&Monitors::shared()),
+            (Kind::Monitor(_), At::Stream) => self.monitor_stream(&Monitors::shared()),
+        })
     }
 }
 
@@ -336,11 +378,30 @@ mod tests {
         assert!(refused("snappy:1").contains("it has none"));
     }
 
+    #[cfg(feature = "encrypt")]
+    #[test]
+    fn encryption_reads_its_key_when_the_layers_are_made() {
+        let words = "encrypt: \"\" is no key file: expected encrypt:KEYFILE";
+        assert_eq!(refused("encrypt"), words);
+        assert_eq!(refused("encrypt:"), words);
+        assert_eq!(kind("encrypt:a:b"), Kind::Encrypt("a:b".into()));
+        let guarded = |text: &str| text.parse::<LayerSpec>().expect(text).is_guarded();
+        assert!(guarded("encrypt:key") && !guarded("zlib"));
+        let error = Layers::parse(["encrypt:/nowhere/at/all/key"]).expect_err("no such file");
+        let words = error.to_string();
+        assert!(
+            words.starts_with("encrypt: key file /nowhere/at/all/key: "),
+            "{words}"
+        );
+    }
+
     #[test]
     fn a_wrong_order_is_refused_and_a_monitor_stands_anywhere() {
         for wrong in [
             &["buffer", "batch"][..],
             &["monitor:stream", "zlib"],
+            #[cfg(feature = "encrypt")]
+            &["encrypt:key", "zlib"],
             &["batch", "buffer", "monitor", "zlib:1"],
             &["buffer", "monitor:channel"],
         ] {
@@ -354,6 +415,8 @@ mod tests {
             &["zlib:1", "zlib:1"][..],
             &["batch", "zlib", "batch:3"],
             &["buffer", "buffer:1"],
+            #[cfg(feature = "encrypt")]
+            &["encrypt:one", "buffer", "encrypt:another"],
         ] {
             let error = Layers::parse(twice).expect_err("twice");
             assert!(

@@ -9,7 +9,7 @@ use crate::Failure;
 #[derive(Args, Debug)]
 #[group(skip)]
 pub(crate) struct Arguments {
-    /// A layer of the channel, from the application to the socket: zlib:9, snappy, batch:20,50ms, buffer:32768, monitor
+    /// A layer of the channel, from the application to the socket: zlib:9, snappy, batch:20,50ms, encrypt:KEYFILE, buffer:32768, monitor
     #[arg(long = "layer", value_name = "LAYER")]
     layers: Vec<LayerSpec>,
 }
@@ -18,6 +18,11 @@ impl Arguments {
     /// The layers in the order in which they were given.
     pub(crate) fn layers(&self) -> Result<Layers, Failure> {
         Layers::from_specs(&self.layers).map_err(|error| Failure::Usage(error.to_string()))
+    }
+
+    /// True when nobody is let in without a key.
+    pub(crate) fn are_guarded(&self) -> bool {
+        self.layers.iter().any(LayerSpec::is_guarded)
     }
 
     /// Connects to an endpoint with these layers.

@@ -67,6 +67,7 @@ Layers (--layer, from the application to the socket):
   batch:20,50ms        waits for 20 messages or 50 ms, and sends them in one write
   zlib:9               compresses; Python's rpyc reads it
   snappy               compresses fast; the other end needs the same layer
+  encrypt:KEYFILE      encrypts with a key of rpyc keygen; the other end needs the same layer and key
   buffer:32768         joins small writes
   monitor              counts what passes, and says so on standard error at the end
 

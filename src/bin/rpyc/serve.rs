@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// How long calls that are under way may take to finish: 500ms, 5s, 2m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     drain: Duration,
-    /// Listens where other machines can connect, too, without TLS that wants a certificate of each client
+    /// Listens where other machines can connect, too, without TLS that wants a certificate of each client and without a key for encryption
     #[arg(long)]
     insecure: bool,
 }
@@ -57,7 +57,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
             ));
         }
         let endpoint: Endpoint = text.parse()?;
-        if !endpoint.is_local() && !endpoint.is_guarded() && !arguments.insecure {
+        let guarded = endpoint.is_guarded() || arguments.layers.are_guarded();
+        if !endpoint.is_local() && !guarded && !arguments.insecure {
             let danger = match endpoint.scheme() {
                 "tls" => {
                     "whoever connects can call, since no certificate that a CA vouches for is wanted of clients"
@@ -65,8 +66,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
                 _ => "whoever connects can call, and nothing is encrypted",
             };
             return Err(Failure::Usage(format!(
-                "refusing to listen on {endpoint}: other machines could connect, and {danger}. Give a loopback address, a unix socket \
-                 or tls:// with ca, or --insecure if that is what you want"
+                "refusing to listen on {endpoint}: other machines could connect, and {danger}. Give a loopback address, a unix socket, \
+                 tls:// with ca or --layer encrypt:KEYFILE, or --insecure if that is what you want"
             )));
         }
         endpoints.push(endpoint);
