@@ -139,7 +139,13 @@ impl Layers {
             .fold(stream.below(), |below, stack| stack(below, stream));
         let mut inflation = self.inflation;
         inflation.max_frame = stream.info().limits.max_frame;
-        Hosted::new(Framing::with_inflation(inflation), below, stream)
+        let mut framing = Framing::with_inflation(inflation);
+        #[cfg(feature = "__tls")]
+        if stream.tls().is_some() && !self.frames.is_empty() {
+            // The channel's actor cannot ask for it through other layers.
+            framing.separate();
+        }
+        Hosted::new(framing, below, stream)
     }
 }
 

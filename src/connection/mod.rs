@@ -71,7 +71,9 @@ impl Connection {
         service: impl Into<Arc<Service>>,
         config: ConnectionConfig,
     ) -> Self {
-        let link = Link::new(channel.into(), service.into(), config);
+        let channel = channel.into();
+        channel.separate_frames();
+        let link = Link::new(channel, service.into(), config);
         let hold = link.hold();
         serving::start(link, None);
         Self::of(hold)
@@ -83,7 +85,9 @@ impl Connection {
         service: impl Into<Arc<Service>>,
         limits: Limits,
     ) -> Self {
-        let link = Link::new(channel.into(), service.into(), limits.into());
+        let channel = channel.into();
+        channel.separate_frames();
+        let link = Link::new(channel, service.into(), limits.into());
         let connection = Self::of(link.hold());
         serving::start(link.clone(), Some(link.hold()));
         connection

@@ -67,6 +67,13 @@ impl Down {
         }
     }
 
+    /// Lets no record hold two frames; framing below other layers did so from the beginning if there are records.
+    pub(super) fn separate_frames(&mut self) {
+        if let Self::Framing(framing) = self {
+            framing.codec_mut().separate();
+        }
+    }
+
     pub(super) fn attach(&mut self, head: &WorkAddr<Head>) -> Result<(), Gone> {
         match self {
             Self::Framing(framing) => {

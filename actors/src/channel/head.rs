@@ -141,6 +141,7 @@ impl Head {
             }
             Control::Subscribe(subscription) => self.front.subscribe(subscription),
             Control::ExpectMore => self.down.expect_more(),
+            Control::SeparateFrames => self.down.separate_frames(),
             Control::HandlesGone => self.handles_gone = true,
         }
     }

@@ -92,7 +92,11 @@ impl Shared {
                     error => Err(error.clone()),
                 })),
                 Control::Subscribe(subscription) => subscriptions.push(subscription),
-                Control::Finish | Control::Abort | Control::ExpectMore | Control::HandlesGone => {}
+                Control::Finish
+                | Control::Abort
+                | Control::ExpectMore
+                | Control::SeparateFrames
+                | Control::HandlesGone => {}
             }
         }
         subscriptions

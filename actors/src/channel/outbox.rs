@@ -31,6 +31,8 @@ pub(super) enum Control {
     Abort,
     Subscribe(Subscribe),
     ExpectMore,
+    /// No two frames in one TLS record.
+    SeparateFrames,
     /// The last handle is gone.
     HandlesGone,
 }

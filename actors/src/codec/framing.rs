@@ -50,6 +50,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Framing {
     inflation: Inflation,
+    /// Each frame is a piece of its own.
+    is_separate: bool,
     /// The start of a frame whose rest is not here yet.
     kept: Vec<u8>,
     /// Frames in order, some of them still compressed.
@@ -81,11 +83,20 @@ impl Framing {
         inflation.max_frame = inflation.max_frame.min(u32::MAX as usize);
         Self {
             inflation,
+            is_separate: false,
             kept: Vec::new(),
             pending: VecDeque::new(),
             held: 0,
             outputs: Outputs::default(),
         }
+    }
+
+    /// Gives each frame as a piece of its own from now on, so that a stream of records puts no two frames into one.
+    ///
+    /// Stock Python asks the socket whether there is more, and does not know of what its TLS has decrypted already: the
+    /// second frame of a record would lie there until something else arrives.
+    pub fn separate(&mut self) {
+        self.is_separate = true;
     }
 
     /// The whole size of the frame at the start of `bytes`, once its head is there.
@@ -241,6 +252,11 @@ impl Codec for Framing {
         let mut chunk = Chunk::new();
         for part in write.unit.parts {
             match part {
+                Part::Packed { mut run, .. } if self.is_separate => {
+                    while let Some(length) = payload_length(&run) {
+                        chunk.push(run.split_to(length + FRAME_OVERHEAD));
+                    }
+                }
                 Part::Packed { run, .. } => chunk.push(run),
                 Part::Single { head, payload, .. } => {
                     chunk.push(head);

@@ -127,6 +127,11 @@ impl<C: Codec> Hosted<C> {
         }
     }
 
+    /// For what a codec learns before anything is sent.
+    pub(crate) fn codec_mut(&mut self) -> &mut C {
+        &mut self.codec
+    }
+
     pub(crate) fn endpoint(&self) -> &Arc<str> {
         &self.place.endpoint
     }

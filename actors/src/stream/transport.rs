@@ -29,6 +29,21 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
 /// The methods of an [`AsyncWrite`] that passes everything on to a field.
 macro_rules! write_through {
     ($field:tt) => {
+        write_through!(@write $field);
+
+        fn is_write_vectored(&self) -> bool {
+            self.$field.is_write_vectored()
+        }
+    };
+    // Pieces stay apart, as whoever handed them over wants them.
+    ($field:tt, one piece at a time) => {
+        write_through!(@write $field);
+
+        fn is_write_vectored(&self) -> bool {
+            false
+        }
+    };
+    (@write $field:tt) => {
         fn poll_write(
             mut self: ::std::pin::Pin<&mut Self>,
             cx: &mut ::std::task::Context<'_>,
@@ -43,10 +58,6 @@ macro_rules! write_through {
             slices: &[::std::io::IoSlice<'_>],
         ) -> ::std::task::Poll<::std::io::Result<usize>> {
             ::std::pin::Pin::new(&mut self.$field).poll_write_vectored(cx, slices)
-        }
-
-        fn is_write_vectored(&self) -> bool {
-            self.$field.is_write_vectored()
         }
 
         fn poll_flush(

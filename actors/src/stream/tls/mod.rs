@@ -73,7 +73,7 @@ impl<T: Transport> AsyncRead for Tls<T> {
 
 impl<T: Transport> AsyncWrite for Tls<T> {
     // A shutdown sends the close_notify and ends the transport's direction; the peer's goes on.
-    write_through!(stream);
+    write_through!(stream, one piece at a time);
 }
 
 impl<T: Transport> Transport for Tls<T> {
