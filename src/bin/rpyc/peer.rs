@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use clap::Args;
 use rpyc::{
-    Connection, ConnectionConfig, Error, Object, Service, endpoint::parse_duration,
+    Connection, ConnectionConfig, Error, Monitors, Object, Service, endpoint::parse_duration,
     protocol::Dialect,
 };
 
 use crate::{Failure, layers, output};
 
 /// How long a connection may take to end after the result was printed.
-pub(crate) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The peer, and how it is spoken to.
 #[derive(Args, Debug)]
@@ -72,9 +72,16 @@ impl Peer {
     }
 }
 
-/// A peer that does not end its side holds nobody up.
+/// Closes, and lets the layers write what they have to say. A peer that does not end its side holds nobody up.
 pub(crate) async fn close(connection: &Connection) {
-    let _ = tokio::time::timeout(CLOSE_WITHIN, connection.close()).await;
+    let closed = async {
+        connection.close().await;
+        // The actors stop behind the close, and a monitor has its summary then.
+        while !Monitors::shared().open().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let _ = tokio::time::timeout(CLOSE_WITHIN, closed).await;
 }
 
 /// How an answer is printed.

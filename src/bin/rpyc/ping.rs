@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use rpyc::{Connection, VoidService, endpoint::parse_duration};
 
-use crate::{Failure, layers, output, peer::CLOSE_WITHIN};
+use crate::{Failure, layers, output, peer::close};
 
 /// Measures round trips to a peer
 ///
@@ -48,7 +48,6 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         "{} round trips: min {min}, median {median}, max {max}",
         arguments.count
     ))?;
-    // A peer that does not end its side holds nobody up.
-    let _ = tokio::time::timeout(CLOSE_WITHIN, connection.close()).await;
+    close(&connection).await;
     Ok(())
 }
