@@ -140,8 +140,7 @@ impl Layers {
         let mut inflation = self.inflation;
         inflation.max_frame = stream.info().limits.max_frame;
         let mut framing = Framing::with_inflation(inflation);
-        #[cfg(feature = "__tls")]
-        if stream.tls().is_some() && !self.frames.is_empty() {
+        if stream.info().has_records() && !self.frames.is_empty() {
             // The channel's actor cannot ask for it through other layers.
             framing.separate();
         }

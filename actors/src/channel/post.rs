@@ -88,8 +88,7 @@ impl Channel {
     /// For peers that ask the socket whether more has come, as Python's RPyC does: what their TLS has decrypted already
     /// is not seen there, so a second frame of a record would wait for whatever comes next.
     pub fn separate_frames(&self) {
-        #[cfg(feature = "__tls")]
-        if self.tls().is_some() {
+        if self.shared.info.has_records() {
             // A channel that is gone sends nothing.
             let _ = self.shared.outbox.control(Control::SeparateFrames);
         }

@@ -112,6 +112,14 @@ pub struct StreamInfo {
 }
 
 impl StreamInfo {
+    /// True when what is written together may come to the peer as one record.
+    pub(crate) fn has_records(&self) -> bool {
+        #[cfg(feature = "__tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "__tls"))]
+        false
+    }
+
     /// A stream to `endpoint` with default limits and no addresses.
     pub fn new(endpoint: impl Into<Arc<str>>) -> Self {
         Self {
