@@ -130,6 +130,23 @@ fn frames_come_out_as_they_went_in() {
 }
 
 #[test]
+fn separate_frames_are_pieces_of_their_own() {
+    let mut separate = Framing::new(MAX);
+    separate.separate();
+    let mut bench = Bench::new(separate, Framing::new(MAX));
+    let sizes = [0, 1, 64, 999];
+    let frames: Frames = sizes.iter().map(|size| vec![7; *size].into()).collect();
+    bench.left.write(frames);
+    let pieces: Vec<usize> = sizes.iter().map(|size| size + 6).collect();
+    bench.run();
+    assert_eq!(bench.left.pieces(), pieces);
+    let came: Vec<usize> = (bench.right.received().into_iter().flatten())
+        .map(|frame| frame.len())
+        .collect();
+    assert_eq!(came, sizes);
+}
+
+#[test]
 fn every_split_in_two_gives_the_same_frames() {
     let (wire, expected) = mixed_wire();
     for cut in 0..=wire.len() {

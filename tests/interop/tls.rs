@@ -72,6 +72,24 @@ async fn a_rust_client_calls_a_python_server() {
     }
 }
 
+/// Python does not see a request that its TLS has decrypted together with the one before: no two may share a record.
+#[tokio::test]
+async fn many_calls_at_once_are_all_answered_by_a_python_server() {
+    let folder = Folder::new();
+    let ca = Ca::new(&folder, "ca");
+    let (server, client) = (ca.issue("server", &["localhost"]), ca.issue("client", &[]));
+    let peer = python_server(&server, Some(&ca.certificate));
+    let connection = connect(peer.port(), own(&client).ca(ca.certificate.as_path())).await;
+    for round in 0..20 {
+        let calls = (0..50).map(|number| connection.call::<i64>("add", (round, number)));
+        let sums = soon(futures_util::future::join_all(calls)).await;
+        for (number, sum) in sums.into_iter().enumerate() {
+            assert_eq!(sum.expect("an answer"), round + number as i64);
+        }
+    }
+    soon(connection.close()).await;
+}
+
 #[tokio::test]
 async fn certificates_of_plain_openssl_work_both_ways() {
     if !has_openssl() {
