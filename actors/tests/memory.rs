@@ -9,13 +9,16 @@ mod support;
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    sync::{Mutex, MutexGuard, PoisonError, mpsc},
-    time::Duration,
+    sync::mpsc,
 };
 
 use peak_alloc::PeakAlloc;
 use rpyc_actors::{Channel, Limits, StreamError, TcpConfig, channel::TrySendError};
-use support::{channel_and_peer, deflated, flagged, within};
+use support::{
+    channel_and_peer, deflated, flagged,
+    measure::{alone, blocking, kib, settled},
+    within,
+};
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
@@ -32,37 +35,10 @@ fn bound(frame: usize) -> usize {
     CREDIT + READ_BUFFER + frame * 7 / 4
 }
 
-/// One measurement at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn kib(bytes: usize) -> usize {
-    bytes >> 10
-}
-
 async fn connected() -> (Channel, TcpStream) {
     let (channel, peer) = channel_and_peer(Limits::default()).await;
-    let peer = peer.into_std().expect("a socket");
-    peer.set_nonblocking(false).expect("a socket");
-    peer.set_read_timeout(Some(support::PATIENCE))
-        .expect("a socket");
-    peer.set_write_timeout(Some(support::PATIENCE))
-        .expect("a socket");
+    let peer = blocking(peer);
     (channel, peer)
-}
-
-/// Waits until `counter` stands still: all that can move without the other end has moved.
-async fn settled(what: &str, mut counter: impl FnMut() -> u64) {
-    within(what, async {
-        let mut before = u64::MAX;
-        while before != counter() {
-            before = counter();
-            tokio::time::sleep(Duration::from_millis(150)).await;
-        }
-    })
-    .await;
 }
 
 #[test]

@@ -8,15 +8,17 @@ mod support;
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use peak_alloc::PeakAlloc;
 use rpyc_actors::{
     Channel, CompressedChannel, StreamError, StreamHandle, TcpConfig, codec::CompressConfig,
 };
-use support::{Random, deflated, flagged, stream_and_peer, until, within};
+use support::{
+    Random, deflated, flagged,
+    measure::{alone, blocking, kib, settled},
+    stream_and_peer, until, within,
+};
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
@@ -40,38 +42,11 @@ fn methods() -> Vec<Method> {
     ]
 }
 
-/// One measurement at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn kib(bytes: usize) -> usize {
-    bytes >> 10
-}
-
 async fn connected(config: CompressConfig) -> (Channel, TcpStream) {
     let (stream, peer) = stream_and_peer(TcpConfig::default()).await;
-    let peer = peer.into_std().expect("a socket");
-    peer.set_nonblocking(false).expect("a socket");
-    peer.set_read_timeout(Some(support::PATIENCE))
-        .expect("a socket");
-    peer.set_write_timeout(Some(support::PATIENCE))
-        .expect("a socket");
+    let peer = blocking(peer);
     let channel = CompressedChannel::with_config(StreamHandle::from(stream), config);
     (channel.into(), peer)
-}
-
-/// Waits until `counter` stands still: all that can move without the other end has moved.
-async fn settled(what: &str, mut counter: impl FnMut() -> u64) {
-    within(what, async {
-        let mut before = u64::MAX;
-        while before != counter() {
-            before = counter();
-            tokio::time::sleep(Duration::from_millis(150)).await;
-        }
-    })
-    .await;
 }
 
 #[test]

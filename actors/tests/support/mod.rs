@@ -1,6 +1,8 @@
 //! What the tests of this package share: bounded waits, connected pairs, raw peers.
 #![allow(dead_code, reason = "each test binary uses its own part of this file")]
 
+pub(crate) mod measure;
+
 use std::{future::Future, time::Duration};
 
 use rpyc_actors::{
