@@ -271,6 +271,10 @@ async fn one_line_tells_of_the_end_and_metrics_of_everything() {
     within("flushing", channel.flush()).await.expect("taken");
     peer.write_all(&frame(b"answer")).await.expect("open");
     within("receiving", channel.recv()).await.expect("no loss");
+    // A socket that is dropped with something unread resets the connection.
+    within("reading", peer.read_exact(&mut [0; 33]))
+        .await
+        .expect("three frames");
     drop(peer);
     within("closing", channel.close()).await.expect("taken");
     drop((stream, channel));
