@@ -2,11 +2,12 @@
 
 mod support;
 
+use bytes::Bytes;
 use rpyc_actors::{Frames, Layers, Monitors, codec::PassThrough};
 
 use support::{
     ends::Place,
-    framed::{self, Flushing, Tuning},
+    framed::{self, Flushing, Plain, Tuning},
     options::Options,
     ours::{self, Style},
     raw, report,
@@ -67,25 +68,31 @@ fn rows() -> Vec<Row> {
 
 /// Our side of a row in which frames go one way.
 fn flow(layers: Layers, place: Place, style: Style, size: usize) -> Contender {
+    let (stack, frame) = (layers.into(), frame(size));
     Contender {
         name: style.name(),
-        measure: Box::new(move |time| ours::one_way(time, &layers, place, style, size)),
+        measure: Box::new(move |time| ours::one_way(time, &stack, place, style, &frame)),
     }
 }
 
 /// Our side of a row in which one question follows the other.
 fn questions(layers: Layers, place: Place, size: usize) -> Contender {
+    let (stack, frame) = (layers.into(), frame(size));
     Contender {
         name: Style::Single.name(),
-        measure: Box::new(move |time| ours::ping_pong(time, &layers, place, size)),
+        measure: Box::new(move |time| ours::ping_pong(time, &stack, place, &frame)),
     }
+}
+
+fn frame(size: usize) -> Bytes {
+    vec![b'x'; size].into()
 }
 
 fn framed_peer(name: &'static str, tuning: Tuning, size: usize, floor: Option<f64>) -> Peer {
     Peer {
         contender: Contender {
             name,
-            measure: Box::new(move |time| framed::one_way(time, tuning, size)),
+            measure: Box::new(move |time| framed::one_way(time, Plain, tuning, size)),
         },
         steps: 1,
         metrics: vec![(Metric::Rate, floor)],

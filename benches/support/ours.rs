@@ -24,7 +24,7 @@ pub(crate) fn service() -> Service {
 
 /// Calls of a Rust client to a Rust server.
 pub(crate) fn calls(time: Duration, asking: Asking) -> Outcome {
-    let (near, far) = channels(&Layers::new());
+    let (near, far) = channels(&Layers::new().into());
     // It serves until the peer's end, whether or not the handle is kept.
     drop(Connection::serve(far, service(), Limits::default()));
     measure(time, asking, Connection::new(near, VoidService))

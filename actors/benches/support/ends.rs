@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    sync::{OnceLock, mpsc},
+    sync::{Arc, OnceLock, mpsc},
 };
 
 use rpyc_actors::{Chain, Channel, Endpoint, Layers, Listener, ListenerConfig, Runtime, TcpConfig};
@@ -42,21 +42,45 @@ pub(crate) fn runtimes() -> &'static [Runtime; 2] {
     })
 }
 
-/// A connected pair of channels with the same layers.
-pub(crate) fn channels(layers: &Layers) -> (Channel, Channel) {
+/// What both ends of a pair are made of.
+#[derive(Clone)]
+pub(crate) struct Stack {
+    pub(crate) layers: Layers,
+    /// What the far end listens on, with a free port.
+    pub(crate) listening: Endpoint,
+    /// What the near end dials, given that port.
+    pub(crate) dialling: Arc<dyn Fn(u16) -> Endpoint>,
+    /// Whether a layer holds back what nobody waits for, so that it must be told when somebody does.
+    pub(crate) gathers: bool,
+}
+
+impl From<Layers> for Stack {
+    /// Over plain TCP.
+    fn from(layers: Layers) -> Self {
+        let endpoint = |port| Endpoint::tcp("127.0.0.1", port, TcpConfig::default());
+        Self {
+            layers,
+            listening: endpoint(0),
+            dialling: Arc::new(endpoint),
+            gathers: false,
+        }
+    }
+}
+
+/// A connected pair of channels of the same stack.
+pub(crate) fn channels(stack: &Stack) -> (Channel, Channel) {
     let [near, far] = runtimes();
     let (sender, accepted) = mpsc::channel();
-    let on_accept = layers.clone();
-    let endpoint = Endpoint::tcp("127.0.0.1", 0, TcpConfig::default());
+    let on_accept = stack.layers.clone();
     let listening = Listener::bind(
-        &endpoint,
+        &stack.listening,
         ListenerConfig::default().runtime(far.clone()),
         move |stream| drop(sender.send(on_accept.channel(stream))),
     );
     let listener = pollster::block_on(listening).expect("a free port");
     let port = listener.port().expect("a TCP port");
-    let near = Chain::new(Endpoint::tcp("127.0.0.1", port, TcpConfig::default()))
-        .layers(layers.clone())
+    let near = Chain::new((stack.dialling)(port))
+        .layers(stack.layers.clone())
         .runtime(near.clone())
         .connect_blocking()
         .expect("it listens");

@@ -1,10 +1,13 @@
 //! The peer: tokio-util's `Framed` with its `LengthDelimitedCodec`, each end on a thread of its own.
 
-use std::{net::TcpStream as Socket, time::Duration};
+use std::{future::Future, net::TcpStream as Socket, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::{
@@ -22,11 +25,38 @@ pub(crate) enum Tuning {
     Tuned,
 }
 
-type Wire = Framed<TcpStream, LengthDelimitedCodec>;
+/// What a `Framed` stands on.
+pub(crate) trait Carrier: Copy + Send + 'static {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send;
+
+    fn dial(self, socket: TcpStream) -> impl Future<Output = Self::Stream> + Send;
+    fn accept(self, socket: TcpStream) -> impl Future<Output = Self::Stream> + Send;
+}
+
+/// The socket itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain;
+
+impl Carrier for Plain {
+    type Stream = TcpStream;
+
+    async fn dial(self, socket: TcpStream) -> TcpStream {
+        socket
+    }
+
+    async fn accept(self, socket: TcpStream) -> TcpStream {
+        socket
+    }
+}
+
+type Wire<S = TcpStream> = Framed<S, LengthDelimitedCodec>;
+
+fn socket(socket: Socket) -> TcpStream {
+    TcpStream::from_std(socket).expect("a runtime is there")
+}
 
 impl Tuning {
-    fn wrap(self, socket: Socket) -> Wire {
-        let stream = TcpStream::from_std(socket).expect("a runtime is there");
+    fn wrap<S: AsyncRead + AsyncWrite>(self, stream: S) -> Wire<S> {
         let codec = LengthDelimitedCodec::new();
         match self {
             Self::Default => Framed::new(stream, codec),
@@ -40,12 +70,17 @@ impl Tuning {
 }
 
 /// One way: `feed` for each frame, which writes when the boundary is reached, and one flush at the end.
-pub(crate) fn one_way(time: Duration, tuning: Tuning, size: usize) -> Outcome {
+pub(crate) fn one_way(
+    time: Duration,
+    carrier: impl Carrier,
+    tuning: Tuning,
+    size: usize,
+) -> Outcome {
     let (near, far) = sockets();
     let frame = Bytes::from(vec![b'x'; size]);
     cell::run(time, |stop, reports| {
         thread::spawn(move || async move {
-            let mut wire = tuning.wrap(near);
+            let mut wire = tuning.wrap(carrier.dial(socket(near)).await);
             let mut sent = 0;
             while !stop.is_set() {
                 wire.feed(frame.clone()).await.expect("the peer reads");
@@ -57,7 +92,7 @@ pub(crate) fn one_way(time: Duration, tuning: Tuning, size: usize) -> Outcome {
             let _ = reports.sent.send(sent);
         });
         thread::spawn(move || async move {
-            let mut wire = tuning.wrap(far);
+            let mut wire = tuning.wrap(carrier.accept(socket(far)).await);
             let mut meter = Meter::new(size);
             while let Some(frame) = wire.next().await {
                 meter.take(&frame.expect("no loss"));
@@ -102,9 +137,9 @@ impl Flushing {
 }
 
 /// Answers each frame with itself.
-fn echo(socket: Socket, tuning: Tuning, flushing: Flushing) {
+fn echo(far: Socket, tuning: Tuning, flushing: Flushing) {
     thread::spawn(move || async move {
-        let mut wire = tuning.wrap(socket);
+        let mut wire = tuning.wrap(socket(far));
         while let Some(frame) = flushing.next(&mut wire).await {
             flushing.send(&mut wire, frame.freeze()).await;
         }
@@ -118,7 +153,7 @@ pub(crate) fn ping_pong(time: Duration, tuning: Tuning, size: usize) -> Outcome 
     cell::run(time, |stop, reports| {
         echo(far, tuning, Flushing::Each);
         thread::spawn(move || async move {
-            let mut wire = tuning.wrap(near);
+            let mut wire = tuning.wrap(socket(near));
             let mut asked = 0;
             let mut watch = Stopwatch::start();
             while !stop.is_set() {
@@ -145,7 +180,7 @@ pub(crate) fn in_flight(time: Duration, flushing: Flushing, window: u64, size: u
     cell::run(time, |stop, reports| {
         echo(far, Tuning::Default, flushing);
         thread::spawn(move || async move {
-            let mut wire = Tuning::Default.wrap(near);
+            let mut wire = Tuning::Default.wrap(socket(near));
             let mut meter = Meter::new(size);
             let mut sent = 0;
             while meter.frames() < sent || !stop.is_set() {

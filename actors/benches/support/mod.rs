@@ -1,4 +1,6 @@
-//! What the benchmark is made of.
+//! What the benchmarks are made of.
+
+#![allow(dead_code, reason = "each benchmark uses its own part of it")]
 
 pub(crate) mod cell;
 pub(crate) mod ends;

@@ -7,7 +7,7 @@ use rpyc_actors::{Channel, Frames, FramesBuilder, Layers};
 
 use super::{
     cell::{self, Meter, Outcome, Stop, Stopwatch},
-    ends::{Place, channels},
+    ends::{Place, Stack, channels},
 };
 
 /// How frames are handed over.
@@ -33,9 +33,8 @@ impl Style {
         }
     }
 
-    /// Sends frames of `size` bytes until it is time to stop. Gives their number.
-    async fn send(self, channel: &Channel, size: usize, stop: &Stop) -> u64 {
-        let frame = Bytes::from(vec![b'x'; size]);
+    /// Sends this frame again and again until it is time to stop. Gives how often.
+    async fn send(self, channel: &Channel, frame: Bytes, stop: &Stop) -> u64 {
         let mut sent = 0;
         match self {
             Self::Single => {
@@ -98,15 +97,16 @@ impl Style {
 /// Frames one way, as fast as they go.
 pub(crate) fn one_way(
     time: Duration,
-    layers: &Layers,
+    stack: &Stack,
     place: Place,
     style: Style,
-    size: usize,
+    frame: &Bytes,
 ) -> Outcome {
-    let (near, far) = channels(layers);
+    let (near, far) = channels(stack);
+    let (frame, size) = (frame.clone(), frame.len());
     cell::run(time, |stop, reports| {
         place.spawn(&near.clone(), async move {
-            let sent = style.send(&near, size, &stop).await;
+            let sent = style.send(&near, frame, &stop).await;
             let _ = reports.sent.send(sent);
             near.close().await.expect("the peer reads");
         });
@@ -119,29 +119,35 @@ pub(crate) fn one_way(
 }
 
 /// Answers each frame with itself.
-fn echo(channel: Channel) {
+fn echo(channel: Channel, gathers: bool) {
     Place::Arbiter.spawn(&channel.clone(), async move {
         while let Some(frame) = channel.recv().await.expect("no loss") {
             channel.send(frame).await.expect("the peer reads");
+            if gathers {
+                channel.pass_on();
+            }
         }
     });
 }
 
 /// One question after the other.
-pub(crate) fn ping_pong(time: Duration, layers: &Layers, place: Place, size: usize) -> Outcome {
-    let (near, far) = channels(layers);
-    let question = Bytes::from(vec![b'x'; size]);
+pub(crate) fn ping_pong(time: Duration, stack: &Stack, place: Place, question: &Bytes) -> Outcome {
+    let (near, far) = channels(stack);
+    let (question, gathers) = (question.clone(), stack.gathers);
     cell::run(time, |stop, reports| {
-        echo(far);
+        echo(far, gathers);
         place.spawn(&near.clone(), async move {
             let mut asked = 0;
             let mut watch = Stopwatch::start();
             while !stop.is_set() {
                 near.send(question.clone()).await.expect("the peer reads");
+                if gathers {
+                    near.pass_on();
+                }
                 let answer = near.recv().await.expect("no loss").expect("an answer");
                 assert_eq!(
                     answer.len(),
-                    size,
+                    question.len(),
                     "the answer has the size of the question"
                 );
                 asked += 1;
@@ -156,10 +162,10 @@ pub(crate) fn ping_pong(time: Duration, layers: &Layers, place: Place, size: usi
 
 /// `window` questions under way at all times, asked by one task.
 pub(crate) fn in_flight(time: Duration, window: u64, size: usize) -> Outcome {
-    let (near, far) = channels(&Layers::new());
+    let (near, far) = channels(&Layers::new().into());
     let question = Bytes::from(vec![b'x'; size]);
     cell::run(time, |stop, reports| {
-        echo(far);
+        echo(far, false);
         Place::Arbiter.spawn(&near.clone(), async move {
             let mut meter = Meter::new(size);
             let mut sent = 0;
