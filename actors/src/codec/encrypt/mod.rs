@@ -33,6 +33,7 @@
 //! the memory and the credit of the records it came in.
 
 mod aead;
+mod blocks;
 mod config;
 mod engine;
 mod handshake;

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{
     aead::{Backend, CIPHER_KEY, Cipher, Forged, TAG},
+    blocks::Block,
     config::RekeyAfter,
     units::HEAD,
 };
@@ -21,8 +22,6 @@ pub(super) const RECORD_OVERHEAD: usize = HEAD + SEALED_OVERHEAD;
 const EARLY_BYTES: usize = 64 << 10;
 /// Largest of these small records, in bytes on the wire: one packet of the internet.
 const EARLY_RECORD: usize = 1400;
-/// Sealed bytes that go on as one piece: so much is allocated at once.
-const BLOCK: usize = 256 << 10;
 
 /// What a record is. The numbers are on the wire, sealed with the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,31 +143,30 @@ impl Sealer {
         let mut pieces = chunk.into_iter();
         let mut piece = Bytes::new();
         let mut sealed = Chunk::new();
-        let mut block = BytesMut::new();
+        let mut block = Block::default();
         while left > 0 {
             let length = left.min(self.body_size());
-            if block.capacity() - block.len() < length + 2 * RECORD_OVERHEAD {
-                sealed.push(block.split().freeze());
+            if block.bytes.capacity() - block.bytes.len() < length + 2 * RECORD_OVERHEAD {
+                sealed.push(block.bytes.split().freeze());
                 let records = left.div_ceil(length) + 1;
-                let rest = left + records * RECORD_OVERHEAD;
-                block = BytesMut::with_capacity(rest.min(BLOCK).max(length + 2 * RECORD_OVERHEAD));
+                block.replace(left + records * RECORD_OVERHEAD);
             }
-            self.rekey_if_due(&mut block, now);
-            self.seal(&mut block, Kind::Data, length, |block| {
+            self.rekey_if_due(&mut block.bytes, now);
+            self.seal(&mut block.bytes, Kind::Data, length, |bytes| {
                 let mut missing = length;
                 while missing > 0 {
                     if piece.is_empty() {
                         piece = pieces.next().expect("a chunk has as many bytes as it says");
                     }
                     let part = piece.split_to(missing.min(piece.len()));
-                    block.extend_from_slice(&part);
+                    bytes.extend_from_slice(&part);
                     missing -= part.len();
                 }
             });
             left -= length;
             self.early = self.early.saturating_sub(length);
         }
-        sealed.push(block.freeze());
+        sealed.push(block.bytes.split().freeze());
         sealed
     }
 
