@@ -135,6 +135,7 @@ fn compressors() -> impl Iterator<Item = Row> {
         ("snappy", Method::Snappy, Some(0.8)),
         ("zlib-1", Method::Zlib(1), None),
         ("zlib-6", Method::Zlib(6), None),
+        ("zlib-9", Method::Zlib(9), None),
     ];
     methods.into_iter().flat_map(|(name, method, floor)| {
         [K4, K64].into_iter().flat_map(move |(size_name, size)| {
