@@ -65,3 +65,37 @@ fn recycled() -> Option<BytesMut> {
         used.remove(at)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn sealed(rest: usize) -> Bytes {
+        let mut block = Block::default();
+        block.replace(rest);
+        block.bytes.extend_from_slice(b"a record");
+        block.bytes.split().freeze()
+    }
+
+    #[test]
+    fn a_block_is_used_again_once_its_bytes_have_left() {
+        let first = sealed(BLOCK);
+        let second = sealed(usize::MAX);
+        assert_ne!(first.as_ptr(), second.as_ptr());
+        let at = first.as_ptr();
+        drop(first);
+        assert_eq!(sealed(BLOCK).as_ptr(), at);
+        assert_eq!(&second[..], b"a record");
+    }
+
+    #[test]
+    fn a_thread_keeps_so_many_whole_blocks_and_no_smaller_ones() {
+        let small = sealed(BLOCK - 1);
+        USED.with_borrow(|used| assert!(used.is_empty()));
+        let all: Vec<_> = (0..KEPT + 3).map(|_| sealed(BLOCK)).collect();
+        USED.with_borrow(|used| assert_eq!(used.len(), KEPT));
+        drop((small, all));
+    }
+}
