@@ -1,9 +1,11 @@
-//! `rpyc demo`: one call step by step, then calls and frames over each kind of stream, then a call from Python.
+//! `rpyc demo`: one call step by step, then calls and frames over each kind of stream, frames through each layer, and a call
+//! from Python.
 //!
 //! Nothing that it shows is written down here: the actors are those that said that they started, the bytes are those that
 //! passed, the times were measured.
 
 mod anatomy;
+mod layered;
 pub(crate) mod life;
 mod measure;
 mod paint;
@@ -16,13 +18,13 @@ mod tap;
 use std::{path::PathBuf, time::Instant};
 
 use clap::Args;
-use rpyc::{Endpoint, Listener, ListenerConfig, Runtime, Server, ServerConfig, TcpConfig};
+use rpyc::{Endpoint, Layers, Listener, ListenerConfig, Runtime, Server, ServerConfig, TcpConfig};
 use tempfile::TempDir;
 
 use self::paint::Paint;
 use crate::{Failure, builtin, output, signals::Signals};
 
-/// Shows it at work: one call step by step, then calls and frames over every kind of stream
+/// Shows it at work: one call step by step, then calls and frames over every kind of stream and through every layer
 ///
 /// Starts servers of its own, on free ports, and takes less than 15 seconds.
 #[derive(Args, Debug)]
@@ -43,6 +45,8 @@ struct Stage {
     sinks: Vec<Listener>,
     /// The threads of the near end: one, as for a user with one connection.
     near: Runtime,
+    /// Those of the far ends in this process.
+    far: ListenerConfig,
     /// This program, for the far ends that are processes.
     program: String,
     /// Where the unix sockets are; it goes with this value.
@@ -68,7 +72,7 @@ impl Stage {
             .to_owned();
         let folder = runtime_folder().map_err(fail)?;
         let socket = |name| Endpoint::unix(folder.path().join(name));
-        let any_port = || Endpoint::tcp("127.0.0.1", 0, TcpConfig::default());
+        let any_port = || tcp(0);
         let far = Runtime::start(1).map_err(fail)?;
         let config = ListenerConfig::default().runtime(far);
         let server = Server::bind_with(
@@ -79,19 +83,13 @@ impl Stage {
         .await?;
         let mut sinks = Vec::new();
         for endpoint in [any_port(), socket("sink.sock")] {
-            let accept = |stream| {
-                actix_rt::spawn(async move {
-                    if let Err(error) = sink::take_frames(rpyc::Channel::new(stream)).await {
-                        tracing::warn!(%error, "a sink ended early");
-                    }
-                });
-            };
-            sinks.push(Listener::bind(&endpoint, config.clone(), accept).await?);
+            sinks.push(sink::listen(&endpoint, config.clone(), Layers::new()).await?);
         }
         Ok(Self {
             server,
             sinks,
             near: Runtime::start(1).map_err(fail)?,
+            far: config,
             program,
             _folder: folder,
         })
@@ -119,12 +117,12 @@ impl Stage {
 fn endpoint_of(listener: &Listener) -> Endpoint {
     match listener.local_address() {
         rpyc::stream::Address::Unix(path) => Endpoint::unix(path),
-        _ => Endpoint::tcp(
-            "127.0.0.1",
-            listener.port().unwrap_or_default(),
-            TcpConfig::default(),
-        ),
+        _ => tcp(listener.port().unwrap_or_default()),
     }
+}
+
+fn tcp(port: u16) -> Endpoint {
+    Endpoint::tcp("127.0.0.1", port, TcpConfig::default())
 }
 
 const STREAMS: [&str; 3] = ["TCP", "unix socket", "subprocess"];
@@ -165,6 +163,7 @@ async fn show() -> Result<(), Failure> {
         output::line(line)?;
     }
 
+    layered::show(&stage.near, &stage.far, paint).await?;
     python::show(&stage.program, paint).await?;
     output::line("")?;
     output::line(paint.dim(&format!(" Done in {}.", output::time(start.elapsed()))))?;

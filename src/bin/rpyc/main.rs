@@ -217,11 +217,19 @@ fn start_logging(arguments: &Arguments) {
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
+    let is_demo = matches!(arguments.command, Command::Demo(_));
     let ours = Targets::new()
         .with_target("rpyc", level)
         .with_target("rpyc_actors", level)
-        // Only there when somebody asked for `--layer monitor`.
-        .with_target(MONITOR, level.max(LevelFilter::INFO))
+        // Only there when somebody asked for `--layer monitor`, or when the demo measures by it.
+        .with_target(
+            MONITOR,
+            if is_demo {
+                level
+            } else {
+                level.max(LevelFilter::INFO)
+            },
+        )
         .with_default(if arguments.verbose > 1 {
             LevelFilter::DEBUG
         } else {
@@ -231,6 +239,6 @@ fn start_logging(arguments: &Arguments) {
         .with_writer(io::stderr)
         .with_ansi(output::is_colourful(&io::stderr()))
         .with_filter(ours);
-    let demo = matches!(arguments.command, Command::Demo(_)).then(demo::life::recorder);
+    let demo = is_demo.then(demo::life::recorder);
     tracing_subscriber::registry().with(lines).with(demo).init();
 }

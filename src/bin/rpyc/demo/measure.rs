@@ -14,7 +14,7 @@ use crate::{Failure, output};
 /// How long calls are made.
 const CALLS_FOR: Duration = Duration::from_millis(600);
 /// How long frames of each size are sent.
-const FRAMES_FOR: Duration = Duration::from_millis(300);
+pub(crate) const FRAMES_FOR: Duration = Duration::from_millis(300);
 /// How long either goes on before it counts, so that caches and buffers are as they are later.
 const WARM_UP: Duration = Duration::from_millis(30);
 /// Longer than any of this takes unless something is broken.
@@ -88,9 +88,8 @@ pub(crate) async fn frames(sink: &Endpoint, near: &Runtime) -> Result<Vec<Frames
         let mut receiver = for_task.receiver()?;
         let mut measured = Vec::new();
         for size in SIZES {
-            push_for(&for_task, &mut receiver, size, WARM_UP).await?;
-            let per_second = push_for(&for_task, &mut receiver, size, FRAMES_FOR).await?;
-            measured.push(Frames { size, per_second });
+            let frame = Bytes::from(vec![b'x'; size]);
+            measured.push(push(&for_task, &mut receiver, &frame, FRAMES_FOR).await?);
         }
         Ok::<_, StreamError>(measured)
     })
@@ -99,13 +98,27 @@ pub(crate) async fn frames(sink: &Endpoint, near: &Runtime) -> Result<Vec<Frames
     Ok(measured)
 }
 
+/// Sends a frame again and again for a while, once everything is warm.
+pub(crate) async fn push(
+    channel: &Channel,
+    receiver: &mut Receiver,
+    frame: &Bytes,
+    time: Duration,
+) -> Result<Frames, StreamError> {
+    push_for(channel, receiver, frame, WARM_UP).await?;
+    Ok(Frames {
+        size: frame.len(),
+        per_second: push_for(channel, receiver, frame, time).await?,
+    })
+}
+
 async fn push_for(
     channel: &Channel,
     receiver: &mut Receiver,
-    size: usize,
+    frame: &Bytes,
     time: Duration,
 ) -> Result<f64, StreamError> {
-    let frame = Bytes::from(vec![b'x'; size]);
+    let size = frame.len();
     // Looking at the clock takes about as long as sending a small frame.
     let burst = ((64 << 10) / size).max(1);
     let mut sent = 0;
@@ -120,6 +133,7 @@ async fn push_for(
         sent += burst;
     }
     channel.send_slice(QUESTION).await?;
+    channel.pass_on();
     let answer = receiver.recv().await?;
     let elapsed = start.elapsed();
     let counted = [
@@ -136,7 +150,7 @@ async fn push_for(
 }
 
 /// Runs a task where the channel's own actors live, which spares it the way between threads.
-async fn on_arbiter_of<F, R>(
+pub(crate) async fn on_arbiter_of<F, R>(
     channel: &Channel,
     task: impl FnOnce() -> F + Send + 'static,
 ) -> Result<R, StreamError>

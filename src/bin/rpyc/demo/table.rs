@@ -1,6 +1,7 @@
 //! What was measured, as one table of at most 80 columns.
 
 use super::{
+    layered,
     measure::{Calls, Frames},
     paint::Paint,
 };
@@ -37,7 +38,7 @@ pub(crate) fn lines(rows: &[Row], paint: Paint) -> Vec<String> {
             output::time(calls.p50),
             output::time(calls.p99),
             "",
-            paint.cyan(&bar(calls.per_second / most_calls)),
+            paint.cyan(&bar(calls.per_second / most_calls, BAR)),
         ));
         for frames in &row.frames {
             lines.push(format!(
@@ -48,13 +49,48 @@ pub(crate) fn lines(rows: &[Row], paint: Paint) -> Vec<String> {
                 "",
                 "",
                 output::count(megabytes(frames)),
-                paint.green(&bar(megabytes(frames) / most_bytes)),
+                paint.green(&bar(megabytes(frames) / most_bytes, BAR)),
             ));
         }
     }
     lines.push(String::new());
     lines.push(paint.dim(" calls   add(1, 2), one after the other; bars by calls a second"));
     lines.push(paint.dim(" frames  sent one by one, counted at the other end; bars by MB/s"));
+    lines
+}
+
+/// Columns of a bar beside the layers.
+const SHORT_BAR: usize = 7;
+
+pub(crate) fn layer_lines(rows: &[layered::Row], paint: Paint) -> Vec<String> {
+    let most_bytes = most(rows.iter().map(|row| megabytes(&row.large)));
+    let head = format!(
+        " {:<13} {:<26} {:>10} {:>6} {:>5} {:>5}",
+        "layer", "what it does", "64 B /s", "MB/s", "wire", "same"
+    );
+    let rule = "─".repeat(70 + 2 + SHORT_BAR);
+    let mut lines = vec![paint.dim(&head), paint.dim(&format!(" {rule}"))];
+    for row in rows {
+        let travelled = row.travelled.map(|share| format!("{:.0}%", share * 100.0));
+        lines.push(format!(
+            " {} {:<26} {:>10} {:>6} {:>5} {:>5}  {}",
+            paint.bold(&format!("{:<13}", row.layer)),
+            row.what,
+            output::count(row.small.per_second),
+            output::count(megabytes(&row.large)),
+            travelled.unwrap_or_default(),
+            row.same,
+            paint.green(&bar(megabytes(&row.large) / most_bytes, SHORT_BAR)),
+        ));
+    }
+    lines.push(String::new());
+    for note in [
+        " 64 B /s  small frames a second   MB/s  in frames of 64 KiB; bars by that",
+        " wire     what travels of them    same  frames of 0 B to 64 KiB, of 32 sent,",
+        "                                        that came back just as they were",
+    ] {
+        lines.push(paint.dim(note));
+    }
     lines
 }
 
@@ -76,9 +112,9 @@ fn size(bytes: usize) -> String {
 }
 
 /// A bar in eighths of a column; something that is there is never shown as nothing.
-fn bar(share: f64) -> String {
+fn bar(share: f64, width: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = ((share * (BAR * 8) as f64).round() as usize).clamp(1, BAR * 8);
+    let eighths = ((share * (width * 8) as f64).round() as usize).clamp(1, width * 8);
     format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
 }
 
@@ -90,10 +126,10 @@ mod tests {
 
     #[test]
     fn bars_grow_by_eighths() {
-        assert_eq!(bar(0.0), "▏");
-        assert_eq!(bar(1.0), "█".repeat(BAR));
-        assert_eq!(bar(0.5), "█".repeat(BAR / 2));
-        assert_eq!(bar(1.5 / BAR as f64), "█▌");
+        assert_eq!(bar(0.0, 8), "▏");
+        assert_eq!(bar(1.0, 8), "█".repeat(8));
+        assert_eq!(bar(0.5, 8), "█".repeat(4));
+        assert_eq!(bar(1.5 / 8.0, 8), "█▌");
     }
 
     #[test]
@@ -120,8 +156,19 @@ mod tests {
             calls: calls(),
             frames: frames(),
         });
+        let layers = ["batch:20,50ms", "TLS"].map(|layer| layered::Row {
+            layer,
+            what: "small writes become large",
+            small: frames().remove(1),
+            large: frames().remove(0),
+            travelled: Some(1.002),
+            same: 32,
+        });
         let paint = Paint::plain();
-        for line in lines(&rows, paint) {
+        let lines = lines(&rows, paint)
+            .into_iter()
+            .chain(layer_lines(&layers, paint));
+        for line in lines {
             assert!(line.chars().count() <= 80, "{line}");
         }
     }

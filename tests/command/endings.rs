@@ -1,0 +1,150 @@
+//! With which status it ends, and why.
+
+use super::*;
+
+#[test]
+fn a_wrong_command_line_ends_with_2() {
+    for args in [
+        &[][..],
+        &["no-such-command"],
+        &["call"],
+        &["call", "tcp://127.0.0.1:1"],
+        &["call", "tcp://127.0.0.1:1", "f", "--kw", "novalue"],
+        &["call", "tcp://127.0.0.1:1", "f", "--timeout", "soon"],
+        &["call", "tpc://127.0.0.1:1", "f"],
+        &["call", "tcp://127.0.0.1", "f"],
+        &["ping", "exec:"],
+        &["ping", "tcp://127.0.0.1:1", "--count", "0"],
+        &["serve"],
+        &["serve", "--listen", "exec:true"],
+        &["serve", "--listen", "stdio:", "tcp://127.0.0.1:0"],
+    ] {
+        let text = refused(2, args);
+        assert!(!text.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn listening_for_other_machines_takes_a_word() {
+    for endpoint in [
+        "tcp://0.0.0.0:0",
+        "tcp://[::]:0",
+        "tcp://192.0.2.1:1",
+        "tcp://example.com:1",
+    ] {
+        let text = refused(2, &["serve", "--listen", "tcp://127.0.0.1:0", endpoint]);
+        assert!(
+            text.contains(endpoint) && text.contains("--insecure"),
+            "{text}"
+        );
+    }
+    let server = Served::start(&["tcp://0.0.0.0:0"], &["--insecure"]);
+    let reachable = format!("tcp://127.0.0.1:{}", server.port());
+    assert_eq!(printed(&["call", &reachable, "add", "1", "2"]), "3");
+}
+
+#[test]
+fn no_connection_or_a_lost_one_ends_with_69() {
+    // A port that was just free; nobody else is asked to take it.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let closed = format!("tcp://{}", free.local_addr().expect("an address"));
+    drop(free);
+    let text = refused(69, &["call", &closed, "add", "1", "2"]);
+    assert!(
+        text.starts_with(&format!("rpyc: cannot connect to {closed}: ")),
+        "{text}"
+    );
+    refused(69, &["ping", &closed]);
+    refused(69, &["call", "unix:/no/such/socket", "add"]);
+    refused(69, &["call", "exec:/no/such/program", "add"]);
+    refused(69, &["call", "exec:true", "add"]);
+    let text = refused(69, &["call", "exec:sh -c 'exit 7'", "add"]);
+    assert!(text.contains("exit status: 7"), "{text}");
+    let python = Peer::start(Script::File("server.py"), &[]);
+    let text = refused(
+        69,
+        &[
+            "call",
+            &format!("tcp://127.0.0.1:{}", python.ready()),
+            "exit",
+        ],
+    );
+    assert!(text.contains("may have run"), "{text}");
+    let server = Served::on_tcp();
+    let text = refused(69, &["serve", "--listen", server.endpoint()]);
+    assert!(
+        text.starts_with(&format!("rpyc: cannot listen on {}: ", server.endpoint())),
+        "{text}"
+    );
+}
+
+#[test]
+fn no_answer_in_time_ends_with_124() {
+    let server = Served::on_tcp();
+    let start = Instant::now();
+    refused(
+        124,
+        &[
+            "call",
+            server.endpoint(),
+            "sleep",
+            "20",
+            "--timeout",
+            "200ms",
+        ],
+    );
+    // Somebody who listens, but says nothing.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let silent = format!("tcp://{}", listener.local_addr().expect("an address"));
+    refused(124, &["call", &silent, "add", "--timeout", "200ms"]);
+    refused(124, &["ping", &silent, "--timeout", "200ms"]);
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn terminate_lets_running_calls_finish() {
+    for signal in ["TERM", "INT"] {
+        let path = SocketPath::new(&format!("drain-{signal}"));
+        let mut server = Served::start(&[&path.endpoint()], &["-v"]);
+        let endpoint = server.endpoint().to_owned();
+        let call = std::thread::spawn(move || printed(&["call", &endpoint, "sleep", "0.5"]));
+        server.logs.until("sleeping");
+        server.signal(signal);
+        assert_eq!(call.join().expect("the call gets its answer"), "0.5");
+        assert_eq!(end_of(&mut server.child).code(), Some(0));
+        assert!(server.lines.next().is_none(), "nothing else is printed");
+        assert!(!path.0.exists(), "the socket's file is gone");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut server = Served::start(&["tcp://127.0.0.1:0"], &["-v", "--drain", "1m"]);
+    let endpoint = server.endpoint().to_owned();
+    let call = std::thread::spawn(move || refused(69, &["call", &endpoint, "sleep", "25"]));
+    server.logs.until("sleeping");
+    server.signal("TERM");
+    server.logs.until("draining");
+    let start = Instant::now();
+    server.signal("TERM");
+    assert_eq!(end_of(&mut server.child).code(), Some(143));
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let text = call.join().expect("the call ends");
+    assert!(text.contains("may have run"), "{text}");
+}
+
+#[test]
+fn calls_that_outlive_the_drain_are_cut_off() {
+    let mut server = Served::start(&["tcp://127.0.0.1:0"], &["-v", "--drain", "200ms"]);
+    let endpoint = server.endpoint().to_owned();
+    let call = std::thread::spawn(move || refused(69, &["call", &endpoint, "sleep", "25"]));
+    server.logs.until("sleeping");
+    server.signal("TERM");
+    server.logs.until("cut off after 200ms");
+    assert_eq!(end_of(&mut server.child).code(), Some(0));
+    call.join().expect("the call ends");
+}
