@@ -21,6 +21,7 @@ mod mail;
 pub mod message;
 pub mod monitor;
 mod noted;
+pub mod relay;
 pub mod runtime;
 pub mod side;
 pub mod stream;

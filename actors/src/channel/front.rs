@@ -19,6 +19,8 @@ pub(super) struct Front {
     pub(super) shared: Arc<Shared>,
     subscriber: Option<WeakRecipient<Read<Frames>>>,
     watchers: Vec<WeakRecipient<ConnectionEvent>>,
+    /// That the peer is known, for watchers that come later.
+    established: Option<ConnectionEvent>,
     /// The peer finished its direction.
     pub(super) ended: bool,
     /// Why it all ended, once it did.
@@ -31,6 +33,7 @@ impl Front {
             shared,
             subscriber: None,
             watchers: Vec::new(),
+            established: None,
             ended: false,
             outcome: None,
         }
@@ -70,10 +73,10 @@ impl Front {
         }
         if let Some(events) = events {
             // What the newcomer missed, behind the frames that came before; one that is gone misses nothing.
-            if let Some(missed) = self.last_event()
-                && let Some(watcher) = events.upgrade()
-            {
-                let _ = watcher.try_send(missed);
+            if let Some(watcher) = events.upgrade() {
+                for missed in self.established.iter().cloned().chain(self.last_event()) {
+                    let _ = watcher.try_send(missed);
+                }
             }
             self.watchers.push(events);
         }
@@ -90,6 +93,9 @@ impl Front {
     }
 
     pub(super) fn tell(&mut self, event: &ConnectionEvent) {
+        if let ConnectionEvent::Established { .. } = event {
+            self.established = Some(event.clone());
+        }
         self.watchers.retain(|watcher| {
             watcher
                 .upgrade()

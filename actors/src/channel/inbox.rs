@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -173,17 +173,23 @@ impl Inbox {
 
     /// Waits until `take` gives something.
     pub(super) async fn wait<T>(&self, mut take: impl FnMut(&mut State) -> Option<T>) -> T {
-        poll_fn(|cx| {
-            let mut state = self.state.lock();
-            if let Some(item) = take(&mut state) {
-                return Poll::Ready(item);
-            }
-            if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                state.wakers.push(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await
+        poll_fn(|cx| self.poll(cx, &mut take)).await
+    }
+
+    /// What `take` gives; without anything the task is woken by what comes.
+    pub(super) fn poll<T>(
+        &self,
+        cx: &Context<'_>,
+        take: impl FnOnce(&mut State) -> Option<T>,
+    ) -> Poll<T> {
+        let mut state = self.state.lock();
+        if let Some(item) = take(&mut state) {
+            return Poll::Ready(item);
+        }
+        if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.wakers.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Gives everything to one receiver from now on.

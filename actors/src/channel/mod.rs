@@ -9,6 +9,7 @@ mod blocking;
 mod blocks;
 mod down;
 mod error;
+mod established;
 mod front;
 mod head;
 mod inbox;
@@ -16,6 +17,7 @@ mod kinds;
 mod outbox;
 mod post;
 mod receiver;
+mod relayed;
 mod send;
 mod stats;
 

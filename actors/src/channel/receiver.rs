@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     Channel,
-    inbox::{OpenBatch, State},
+    inbox::{Inbox, OpenBatch, State},
 };
 use crate::{credit::Credit, error::StreamError, message::Read, runtime, unit::Frames};
 
@@ -28,6 +28,10 @@ impl Receiver {
             batch: OpenBatch::default(),
             handed_out: None,
         })
+    }
+
+    pub(super) fn inbox(&self) -> &Inbox {
+        &self.channel.shared.inbox
     }
 
     /// Receives one frame; `None` at the peer's end.
@@ -77,7 +81,7 @@ impl Receiver {
     }
 
     async fn next_batch(&mut self) -> Result<Option<Read<Frames>>, StreamError> {
-        let inbox = &self.channel.shared.inbox;
+        let inbox = self.inbox();
         match inbox.try_next_batch() {
             Some(result) => result,
             None => inbox.wait(State::take_batch).await,

@@ -1,4 +1,5 @@
-//! The command `rpyc`: call, measure and serve RPyC from the shell, use a classic server, and see it all at work.
+//! The command `rpyc`: call, measure and serve RPyC from the shell, use a classic server, carry other programs' connections, and see it
+//! all at work.
 //!
 //! One file a subcommand. This one reads the command line and turns what went wrong into an exit status.
 
@@ -10,6 +11,7 @@ mod exec;
 mod get;
 mod keygen;
 mod layers;
+mod listening;
 mod literal;
 mod output;
 mod peer;
@@ -18,6 +20,7 @@ mod put;
 mod serve;
 mod signals;
 mod transfer;
+mod tunnel;
 
 use std::{io, process::ExitCode, time::Duration};
 
@@ -46,6 +49,7 @@ enum Command {
     Put(put::Arguments),
     Ping(ping::Arguments),
     Serve(serve::Arguments),
+    Tunnel(tunnel::Arguments),
     Keygen(keygen::Arguments),
     Demo(demo::Arguments),
     /// What the demo starts at the other end of a pipe.
@@ -86,7 +90,8 @@ Examples:
   rpyc call tcp://127.0.0.1:18861 add 1 2
   rpyc eval tcp://127.0.0.1:18812 '1 + 1'
   rpyc ping tcp://127.0.0.1:18861
-  rpyc keygen service.key";
+  rpyc keygen service.key
+  rpyc tunnel client --help";
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
@@ -196,6 +201,7 @@ fn main() -> ExitCode {
             Command::Put(arguments) => put::run(arguments).await,
             Command::Ping(arguments) => ping::run(arguments).await,
             Command::Serve(arguments) => serve::run(arguments).await,
+            Command::Tunnel(arguments) => tunnel::run(arguments).await,
             Command::Keygen(arguments) => keygen::run(arguments),
             Command::Demo(_) => demo::run().await,
             Command::Sink => demo::sink::run().await,
@@ -212,8 +218,11 @@ fn main() -> ExitCode {
 
 /// Without `-v` only warnings are shown, among them what a child process writes to its standard error.
 fn start_logging(arguments: &Arguments) {
+    // What happens to each of thousands of connections is one line, and not the lives of their actors.
+    let is_tunnel = matches!(arguments.command, Command::Tunnel(_));
     let level = match arguments.verbose {
         0 => LevelFilter::WARN,
+        1 if is_tunnel => LevelFilter::INFO,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };

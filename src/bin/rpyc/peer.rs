@@ -74,14 +74,18 @@ impl Peer {
 
 /// Closes, and lets the layers write what they have to say. A peer that does not end its side holds nobody up.
 pub(crate) async fn close(connection: &Connection) {
-    let closed = async {
-        connection.close().await;
-        // The actors stop behind the close, and a monitor has its summary then.
+    let _ = tokio::time::timeout(CLOSE_WITHIN, connection.close()).await;
+    monitors_have_spoken().await;
+}
+
+/// Waits for a moment until monitors have written their summaries: they do when the actors of a connection stop, behind its close.
+pub(crate) async fn monitors_have_spoken() {
+    let spoken = async {
         while !Monitors::shared().open().is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    let _ = tokio::time::timeout(CLOSE_WITHIN, closed).await;
+    let _ = tokio::time::timeout(CLOSE_WITHIN, spoken).await;
 }
 
 /// How an answer is printed.

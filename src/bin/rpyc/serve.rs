@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use clap::Args;
 use rpyc::{
-    Chain, Connection, Endpoint, Server, ServerConfig, StreamError, endpoint::parse_duration,
-    protocol::Limits, stream::Address,
+    Chain, Connection, Endpoint, Server, ServerConfig, endpoint::parse_duration, protocol::Limits,
 };
 
-use crate::{Failure, builtin, layers, output, signals::Signals};
+use crate::{
+    Failure, builtin, layers,
+    listening::{announce, cannot_listen},
+    signals::Signals,
+};
 
 /// Serves a built-in service
 ///
@@ -77,13 +80,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         .await
         .map_err(cannot_listen)?;
     for (endpoint, listener) in endpoints.iter().zip(server.listeners()) {
-        match listener.local_address() {
-            Address::Tcp(address) => {
-                let scheme = endpoint.scheme();
-                output::line(format_args!("listening on {scheme}://{address}"))?;
-            }
-            other => output::line(format_args!("listening on {other}"))?,
-        }
+        announce(endpoint, listener.local_address())?;
     }
     signals.next().await;
     tracing::info!(connections = server.connections(), "draining");
@@ -111,18 +108,4 @@ async fn serve_stdio(signals: &mut Signals, arguments: &Arguments) -> Result<(),
         connection.abort();
     }
     Ok(())
-}
-
-/// The error of binding says that it cannot connect, which a user of `serve` did not ask for.
-fn cannot_listen(error: rpyc::Error) -> Failure {
-    let words = match &error {
-        rpyc::Error::Stream(StreamError::Connect(error)) => {
-            format!("cannot listen on {}: {}", error.endpoint, error.reason)
-        }
-        other => other.to_string(),
-    };
-    match Failure::from(error) {
-        Failure::Usage(_) => Failure::Usage(words),
-        _ => Failure::Unavailable(words),
-    }
 }

@@ -1,0 +1,328 @@
+//! [`Relaying`]: the actor between a stream and a channel.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll, ready},
+};
+
+use actix::{Actor, AsyncContext, Handler};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{Leg, MAX_PIECE, RelayError, Relayed};
+use crate::{
+    channel::{Channel, Receiver, Subscribe},
+    credit::Gate,
+    error::{ConnectionLostError, LossReason, StreamError},
+    event::{ConnectionEvent, log_started, log_stopped},
+    layer::{Below, Gone},
+    message::{End, Flush, Lost, Read, Tell, Write, WriteFailed},
+    stream::StreamHandle,
+    unit::{Chunk, Frames},
+    work::{Work, WorkContext},
+};
+
+/// How far one direction is.
+enum Flow {
+    /// Bytes may come.
+    Open,
+    /// The end was passed on, and what came before it is under way.
+    Flushing(oneshot::Receiver<Result<(), StreamError>>),
+    /// All of it reached the kernel.
+    Done,
+}
+
+impl Flow {
+    /// Ready once the end was passed on and everything is written.
+    fn poll_flushed(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), StreamError>> {
+        if let Self::Flushing(flushed) = self {
+            let result = ready!(Pin::new(flushed).poll(cx));
+            // Without an answer the leg is gone.
+            result.unwrap_or(Err(StreamError::Closed))?;
+            *self = Self::Done;
+        }
+        match self {
+            Self::Done => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
+/// The neighbour above the stream, and the user of the channel.
+pub(super) struct Relaying {
+    endpoint: Arc<str>,
+    stream: Box<dyn Below<Chunk>>,
+    /// Where those wait who have something for the stream, and for the channel.
+    stream_gate: Arc<Gate>,
+    channel_gate: Arc<Gate>,
+    channel: Channel,
+    receiver: Receiver,
+
+    /// What was read of the stream, and that nothing more comes.
+    read: VecDeque<Read<Chunk>>,
+    has_ended: bool,
+    to_channel: Flow,
+    to_stream: Flow,
+
+    carried: Relayed,
+    answer: Option<oneshot::Sender<Relayed>>,
+}
+
+impl Relaying {
+    pub(super) fn new(
+        stream: StreamHandle,
+        channel: Channel,
+        receiver: Receiver,
+        answer: oneshot::Sender<Relayed>,
+    ) -> Self {
+        Self {
+            endpoint: stream.info().endpoint.clone(),
+            stream: stream.below(),
+            stream_gate: stream.gates().0.clone(),
+            channel_gate: channel.down_gate().clone(),
+            channel,
+            receiver,
+            read: VecDeque::new(),
+            has_ended: false,
+            to_channel: Flow::Open,
+            to_stream: Flow::Open,
+            carried: Relayed {
+                to_channel: 0,
+                to_stream: 0,
+                result: Ok(()),
+            },
+            answer: Some(answer),
+        }
+    }
+
+    fn fail(&mut self, leg: Leg, reason: StreamError) {
+        if self.carried.result.is_ok() {
+            self.carried.result = Err(RelayError { leg, reason });
+        }
+    }
+
+    // ---- from the stream into the channel ----
+
+    fn poll_to_channel(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), StreamError>> {
+        if self.to_channel.is_open() {
+            while !self.read.is_empty() {
+                ready!(self.channel_gate.poll_open(0, cx));
+                if let Some(read) = self.read.pop_front() {
+                    self.send(read)?;
+                }
+            }
+            if !self.has_ended {
+                return Poll::Pending;
+            }
+            // Whoever is next learns of the end by this frame. The transport's own end has to wait until all is
+            // written: a channel of which both directions have ended does not wait long for a slow peer.
+            self.channel.forward(&mut Bytes::new(), 0)?;
+            let (flush, flushed) = Flush::new();
+            self.channel.start_flush(flush)?;
+            self.to_channel = Flow::Flushing(flushed);
+        }
+        ready!(self.to_channel.poll_flushed(cx))?;
+        self.channel.finish()?;
+        Poll::Ready(Ok(()))
+    }
+
+    fn send(&mut self, Read { unit, credit }: Read<Chunk>) -> Result<(), StreamError> {
+        self.carried.to_channel += unit.len() as u64;
+        let mut weight = credit.amount();
+        for mut piece in unit {
+            while !piece.is_empty() {
+                let mut frame = piece.split_to(piece.len().min(MAX_PIECE));
+                // The memory of the whole read stays in use as long as one frame of it does.
+                self.channel
+                    .forward(&mut frame, std::mem::take(&mut weight))?;
+            }
+        }
+        // Only now may the stream read on.
+        drop(credit);
+        Ok(())
+    }
+
+    // ---- from the channel into the stream ----
+
+    fn poll_to_stream(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), (Leg, StreamError)>> {
+        while self.to_stream.is_open() {
+            ready!(self.stream_gate.poll_open(0, cx));
+            let read = ready!(self.receiver.poll_read(cx)).map_err(on(Leg::Channel))?;
+            let Some(read) = read else {
+                let cut = ConnectionLostError::new(
+                    &self.channel.endpoint().into(),
+                    LossReason::EndOfStream,
+                );
+                return Poll::Ready(Err((Leg::Channel, cut.into())));
+            };
+            let is_last = self.deliver(read)?;
+            if is_last {
+                let (flush, flushed) = Flush::new();
+                let finish = self.stream.finish().and_then(|()| self.stream.flush(flush));
+                finish.map_err(|Gone| (Leg::Stream, self.gone()))?;
+                self.to_stream = Flow::Flushing(flushed);
+            }
+        }
+        self.to_stream.poll_flushed(cx).map_err(on(Leg::Stream))
+    }
+
+    /// Writes a batch. True when the direction ends with it.
+    fn deliver(&mut self, read: Read<Frames>) -> Result<bool, (Leg, StreamError)> {
+        let mut chunk = Chunk::new();
+        let mut is_last = false;
+        for frame in read.unit {
+            if is_last {
+                let what = "bytes came behind the end of the direction";
+                return Err((Leg::Channel, StreamError::peer(what)));
+            }
+            is_last = frame.is_empty();
+            chunk.push(frame);
+        }
+        if chunk.is_empty() {
+            return Ok(is_last);
+        }
+        self.carried.to_stream += chunk.len() as u64;
+        let write = Write {
+            credit: self.stream_gate.charge(read.credit.amount()),
+            unit: chunk,
+        };
+        let written = self.stream.write(write);
+        // Only now may the channel read on.
+        drop(read.credit);
+        written.map_err(|Gone| (Leg::Stream, self.gone()))?;
+        Ok(is_last)
+    }
+
+    fn gone(&self) -> StreamError {
+        let lost = || ConnectionLostError::new(&self.endpoint, LossReason::ActorGone).into();
+        self.stream_gate.closed().unwrap_or_else(lost)
+    }
+}
+
+fn on(leg: Leg) -> impl Fn(StreamError) -> (Leg, StreamError) {
+    move |reason| (leg, reason)
+}
+
+impl Actor for Relaying {
+    type Context = WorkContext<Self>;
+
+    fn started(&mut self, ctx: &mut WorkContext<Self>) {
+        log_started::<Self>(&self.endpoint);
+        // What a channel whose peer has ended learns comes as an event alone.
+        let events = Subscribe {
+            frames: None,
+            events: Some(ctx.address().recipient().downgrade()),
+        };
+        if let Err(reason) = self.channel.subscribe(events) {
+            self.fail(Leg::Channel, reason);
+        } else if self.stream.attach(Box::new(ctx.work_address())).is_err() {
+            self.fail(Leg::Stream, self.gone());
+        }
+    }
+}
+
+impl Work for Relaying {
+    fn work(&mut self, _: &mut WorkContext<Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if self.carried.result.is_ok()
+            && !self.to_channel.is_done()
+            && let Poll::Ready(Err(reason)) = self.poll_to_channel(cx)
+        {
+            self.fail(Leg::Channel, reason);
+        }
+        if self.carried.result.is_ok()
+            && let Poll::Ready(Err((leg, reason))) = self.poll_to_stream(cx)
+        {
+            self.fail(leg, reason);
+        }
+        if self.carried.result.is_err() || self.to_channel.is_done() && self.to_stream.is_done() {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Relaying {
+    fn drop(&mut self) {
+        log_stopped::<Self>(&self.endpoint);
+        let is_whole = self.to_channel.is_done() && self.to_stream.is_done();
+        if !is_whole {
+            // Also when this actor panicked, or its arbiter stopped.
+            self.channel.abort();
+            self.stream.abort();
+        }
+        self.stream.detach();
+        if let Some(answer) = self
+            .answer
+            .take()
+            .filter(|_| is_whole || self.carried.result.is_err())
+        {
+            // Nobody may be left who wants to know.
+            let _ = answer.send(self.carried.clone());
+        }
+    }
+}
+
+impl Handler<Read<Chunk>> for Relaying {
+    type Result = ();
+
+    fn handle(&mut self, message: Read<Chunk>, _: &mut WorkContext<Self>) {
+        self.read.push_back(message);
+    }
+}
+
+impl Handler<End> for Relaying {
+    type Result = ();
+
+    fn handle(&mut self, _: End, _: &mut WorkContext<Self>) {
+        self.has_ended = true;
+    }
+}
+
+impl Handler<Lost> for Relaying {
+    type Result = ();
+
+    fn handle(&mut self, Lost(reason): Lost, _: &mut WorkContext<Self>) {
+        self.fail(Leg::Stream, reason);
+    }
+}
+
+impl Handler<WriteFailed> for Relaying {
+    type Result = ();
+
+    fn handle(&mut self, WriteFailed(reason): WriteFailed, _: &mut WorkContext<Self>) {
+        self.fail(Leg::Stream, reason);
+    }
+}
+
+impl Handler<Tell> for Relaying {
+    type Result = ();
+
+    fn handle(&mut self, _: Tell, _: &mut WorkContext<Self>) {
+        // Plain streams have nothing to tell.
+    }
+}
+
+impl Handler<ConnectionEvent> for Relaying {
+    type Result = ();
+
+    fn handle(&mut self, event: ConnectionEvent, _: &mut WorkContext<Self>) {
+        // Behind both ends the channel has done its part, and may go.
+        let is_needed = !self.to_channel.is_done() || self.to_stream.is_open();
+        if let ConnectionEvent::Lost(error) = event
+            && is_needed
+        {
+            self.fail(Leg::Channel, error.into());
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! [`Tunnel`]: what becomes of each connection, and how all of them end.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rpyc::{
+    Chain, Channel, Endpoint, Layers, StreamError, StreamHandle,
+    relay::{Relayed, relay},
+    stream::Address,
+};
+use tokio::sync::watch;
+
+use super::End;
+
+/// One end of a tunnel: a recipe for the second leg of each connection, and the connections there are.
+pub(super) struct Tunnel {
+    end: End,
+    /// Where connections go on, with its layers at a client.
+    chain: Chain,
+    /// The layers of the channels that a server takes.
+    layers: Layers,
+    /// A layer proves who the client is, and the target is not bothered before.
+    is_sealed: bool,
+    alive: watch::Sender<usize>,
+    cut: watch::Sender<bool>,
+}
+
+/// One connection among those that are alive, until this is dropped.
+struct Alive<'a>(&'a Tunnel);
+
+impl<'a> Alive<'a> {
+    fn among(tunnel: &'a Tunnel) -> Self {
+        tunnel.alive.send_modify(|alive| *alive += 1);
+        Self(tunnel)
+    }
+}
+
+impl Drop for Alive<'_> {
+    fn drop(&mut self) {
+        self.0.alive.send_modify(|alive| *alive -= 1);
+    }
+}
+
+impl Tunnel {
+    pub(super) fn new(end: End, to: Endpoint, layers: Layers, is_sealed: bool) -> Arc<Self> {
+        Arc::new(Self {
+            end,
+            chain: Chain::new(to).layers(layers.clone()),
+            layers,
+            is_sealed,
+            alive: watch::Sender::new(0),
+            cut: watch::Sender::new(false),
+        })
+    }
+
+    /// Takes an accepted stream, on its arbiter: the second leg is opened there, too.
+    pub(super) fn accept(self: &Arc<Self>, stream: StreamHandle) {
+        let tunnel = self.clone();
+        actix_rt::spawn(async move {
+            let _alive = Alive::among(&tunnel);
+            let from = stream
+                .peer_address()
+                .map_or_else(String::new, Address::to_string);
+            let began = Instant::now();
+            let result = match tunnel.end {
+                End::Client => tunnel.carry_plain(stream).await,
+                End::Server => tunnel.carry_channel(stream).await,
+            };
+            let after = began.elapsed();
+            match result {
+                Ok(Relayed {
+                    to_channel,
+                    to_stream,
+                    result,
+                    ..
+                }) => {
+                    let ended = result
+                        .map_or_else(|error| error.to_string(), |()| "both sides finished".into());
+                    tracing::info!(
+                        from,
+                        into_tunnel = to_channel,
+                        out_of_tunnel = to_stream,
+                        ?after,
+                        ended,
+                        "carried"
+                    );
+                }
+                Err(error) => tracing::warn!(from, ?after, %error, "not carried"),
+            }
+        });
+    }
+
+    /// A client's work: a channel for an accepted stream.
+    async fn carry_plain(&self, stream: StreamHandle) -> Result<Relayed, StreamError> {
+        match self.chain.connect().await {
+            Ok(channel) => Ok(self.relay(stream, channel).await),
+            Err(error) => {
+                // Nobody is to take this for an answer without bytes.
+                stream.abort();
+                Err(error)
+            }
+        }
+    }
+
+    /// A server's work: the target for an accepted channel.
+    async fn carry_channel(&self, stream: StreamHandle) -> Result<Relayed, StreamError> {
+        let channel = self.layers.channel(stream);
+        match self.dial_for(&channel).await {
+            Ok(target) => Ok(self.relay(target, channel).await),
+            Err(error) => {
+                channel.abort();
+                Err(error)
+            }
+        }
+    }
+
+    /// The target, as soon as the client is known: it may be the one that speaks first.
+    async fn dial_for(&self, channel: &Channel) -> Result<StreamHandle, StreamError> {
+        if self.is_sealed {
+            channel.established().await?;
+        }
+        self.chain.open().await
+    }
+
+    async fn relay(&self, stream: StreamHandle, channel: Channel) -> Relayed {
+        let mut cut = self.cut.subscribe();
+        let mut relaying = std::pin::pin!(relay(stream.clone(), channel.clone()));
+        tokio::select! {
+            relayed = &mut relaying => return relayed,
+            _ = cut.wait_for(|is_cut| *is_cut) => {}
+        }
+        channel.abort();
+        stream.abort();
+        relaying.await
+    }
+
+    /// Waits until all connections have ended, for at most `limit`, and cuts off the rest. Returns how many those were.
+    pub(super) async fn drain(&self, limit: Duration) -> usize {
+        let mut alive = self.alive.subscribe();
+        let none_left = alive.wait_for(|alive| *alive == 0);
+        if tokio::time::timeout(limit, none_left).await.is_ok() {
+            return 0;
+        }
+        let left = *self.alive.borrow();
+        self.cut.send_replace(true);
+        // They are reset without asking anybody.
+        let _ =
+            tokio::time::timeout(Duration::from_secs(1), alive.wait_for(|alive| *alive == 0)).await;
+        left
+    }
+}
