@@ -25,12 +25,17 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts `program` on a free port, if it is installed. `arguments` are made for the port.
-    fn start(folder: &Path, program: &str, arguments: impl Fn(u16) -> Vec<String>) -> Option<Self> {
+    pub(crate) fn start(
+        folder: &Path,
+        program: &str,
+        arguments: impl Fn(u16) -> Vec<String>,
+    ) -> Option<Self> {
         let path = find(program)?;
         // Somebody else may take the port between its choice and its use; then the daemon ends, and another is tried.
         for attempt in 0..10 {
             let port = free_port();
-            let log = folder.join(format!("{program}-{attempt}.log"));
+            let name = path.file_name().unwrap_or_default().display();
+            let log = folder.join(format!("{name}-{port}-{attempt}.log"));
             let output = File::create(&log).expect("a temporary file");
             let child = Command::new(&path)
                 .args(arguments(port))
@@ -152,12 +157,13 @@ impl Drop for Daemon {
     }
 }
 
-/// The path of a program. Servers are in folders that are not on every user's path.
+/// The path of a program, which may be given with it. Servers are in folders that are not on every user's path.
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
     let found = std::env::split_paths(&path)
         .chain(more)
+        // A path that begins at the root stays what it is.
         .map(|folder| folder.join(program))
         .find(|path| path.is_file());
     if found.is_none() {

@@ -17,7 +17,7 @@
 
 mod actor;
 
-use std::fmt;
+use std::{fmt, future::Future};
 
 use tokio::sync::oneshot;
 
@@ -116,26 +116,17 @@ impl Relayed {
 ///
 /// # Cancellation
 ///
-/// Both legs are reset.
-pub async fn relay(stream: impl Into<StreamHandle>, channel: impl Into<Channel>) -> Relayed {
+/// Both legs are reset, also when this is dropped before it was awaited.
+pub fn relay(
+    stream: impl Into<StreamHandle>,
+    channel: impl Into<Channel>,
+) -> impl Future<Output = Relayed> + Send + 'static {
     let legs = Legs {
         stream: stream.into(),
         channel: channel.into(),
         is_over: false,
     };
-    let receiver = match legs.channel.receiver() {
-        Ok(receiver) => receiver,
-        Err(reason) => return Relayed::failed(Leg::Channel, reason),
-    };
-    let (answer, told) = oneshot::channel();
-    let actor = Relaying::new(legs.stream.clone(), legs.channel.clone(), receiver, answer);
-    drop(work::start_on(legs.stream.arbiter(), move || actor));
-    let gone = |_| {
-        let lost = ConnectionLostError::new(&legs.stream.info().endpoint, LossReason::ActorGone);
-        Relayed::failed(Leg::Stream, lost.into())
-    };
-    let relayed = told.await.unwrap_or_else(gone);
-    legs.close(relayed).await
+    legs.relay()
 }
 
 /// Both legs, reset by the drop of a relay that is not over.
@@ -146,11 +137,23 @@ struct Legs {
 }
 
 impl Legs {
-    /// Everything was written, or all is lost: what remains is to let go.
-    async fn close(mut self, relayed: Relayed) -> Relayed {
+    async fn relay(mut self) -> Relayed {
+        let receiver = match self.channel.receiver() {
+            Ok(receiver) => receiver,
+            Err(reason) => return Relayed::failed(Leg::Channel, reason),
+        };
+        let (answer, told) = oneshot::channel();
+        let actor = Relaying::new(self.stream.clone(), self.channel.clone(), receiver, answer);
+        drop(work::start_on(self.stream.arbiter(), move || actor));
+        let gone = |_| {
+            let lost =
+                ConnectionLostError::new(&self.stream.info().endpoint, LossReason::ActorGone);
+            Relayed::failed(Leg::Stream, lost.into())
+        };
+        let relayed = told.await.unwrap_or_else(gone);
         if relayed.result.is_ok() {
+            // All was flushed: what failed now would have failed before.
             self.is_over = true;
-            // What failed now would have failed before, since all was flushed.
             let _ = self.stream.close().await;
             let _ = self.channel.close().await;
         }
