@@ -1,5 +1,6 @@
 //! Streams, channel layers and pools as actix actors that pass typed read, write and frame messages.
 
+mod alarm;
 pub mod chain;
 pub mod channel;
 // What `clippy.toml` lists is refused here: no clock, no socket, no runtime.

@@ -15,7 +15,7 @@ use actix::{Arbiter, System};
 use actix_rt::ArbiterHandle;
 use tokio::sync::oneshot;
 
-use crate::error::StreamError;
+use crate::{alarm, error::StreamError};
 
 /// A set of arbiters over which connections are spread in turn.
 ///
@@ -56,9 +56,13 @@ impl Runtime {
             .spawn(move || {
                 let system = System::new();
                 let handles: Arc<[ArbiterHandle]> = system.block_on(async move {
-                    (0..arbiters.max(1))
-                        .map(|_| Arbiter::new().handle())
-                        .collect()
+                    let keeper = System::current().arbiter().clone();
+                    let arbiter = |_| {
+                        let (arbiter, keeper) = (Arbiter::new().handle(), keeper.clone());
+                        arbiter.spawn_fn(move || alarm::leave_to(keeper));
+                        arbiter
+                    };
+                    (0..arbiters.max(1)).map(arbiter).collect()
                 });
                 // A caller that gave up meanwhile has no use for them.
                 let _ = sender.send(handles);

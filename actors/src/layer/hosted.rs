@@ -1,14 +1,10 @@
 //! [`Hosted`]: a codec at its place in a chain, whichever actor that place belongs to.
 
-use std::{
-    collections::VecDeque, future::Future, pin::Pin, sync::Arc, task::Context as TaskContext,
-    time::Instant,
-};
-
-use tokio::time::Sleep;
+use std::{collections::VecDeque, sync::Arc, task::Context as TaskContext, time::Instant};
 
 use super::{Above, Below, Gone};
 use crate::{
+    alarm::Alarm,
     codec::{Codec, Host, Output},
     credit::Gate,
     error::{ConnectionLostError, LossReason, StreamError},
@@ -97,7 +93,7 @@ pub(crate) struct Hosted<C: Codec> {
     closing: bool,
     /// Something was read since the last drain.
     has_read: bool,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Alarm>,
     /// The way down was finished.
     finished: bool,
     /// The codec is finished; what it gave out before still goes up.
@@ -347,13 +343,11 @@ impl<C: Codec> Hosted<C> {
             return false;
         };
         let deadline = tokio::time::Instant::from_std(at);
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let timer = self.timer.get_or_insert_with(|| Alarm::at(deadline));
         if timer.deadline() != deadline {
-            timer.as_mut().reset(deadline);
+            timer.reset(deadline);
         }
-        if timer.as_mut().poll(cx).is_pending() {
+        if timer.poll(cx).is_pending() {
             return false;
         }
         self.timer = None;

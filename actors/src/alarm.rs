@@ -1,0 +1,169 @@
+//! [`Alarm`]: wakes a task at an instant.
+//!
+//! A thread with any timer asks for the time at every wake-up, several times, which is more than an actor's whole turn
+//! costs. Signs of life have each connection wait for something that is seconds ahead, so arbiters of our own leave such
+//! timers to the thread of their system, which has nothing else to do.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use actix_rt::ArbiterHandle;
+use parking_lot::Mutex;
+use tokio::time::{Instant, Sleep};
+
+/// What is nearer has its timer on the thread that waits: it is over soon.
+const FAR: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// Who waits for what is far ahead, on arbiters of our own.
+    static KEEPER: RefCell<Option<ArbiterHandle>> = const { RefCell::new(None) };
+}
+
+/// Leaves the timers of this thread that are far ahead to `keeper`.
+pub(crate) fn leave_to(keeper: ArbiterHandle) {
+    KEEPER.set(Some(keeper));
+}
+
+/// An instant that one task waits for.
+pub(crate) struct Alarm {
+    deadline: Instant,
+    timer: Timer,
+}
+
+enum Timer {
+    Here(Pin<Box<Sleep>>),
+    /// The keeper rings it. It does not hold it: one that nobody waits for any more is not missed.
+    AtKeeper(Arc<Bell>),
+}
+
+#[derive(Default)]
+struct Bell {
+    has_rung: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.has_rung.store(true, Ordering::Release);
+        let waker = self.waker.lock().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.has_rung.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        match &mut *self.waker.lock() {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        // It may have rung before it knew whom to wake.
+        if self.has_rung.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl Alarm {
+    /// An alarm at `deadline`, for a task of this arbiter.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub(crate) fn at(deadline: Instant) -> Self {
+        let timer = KEEPER
+            .with_borrow(Option::clone)
+            .filter(|_| deadline.saturating_duration_since(Instant::now()) >= FAR)
+            .and_then(|keeper| Timer::at_keeper(&keeper, deadline))
+            .unwrap_or_else(|| Timer::Here(Box::pin(tokio::time::sleep_until(deadline))));
+        Self { deadline, timer }
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Ready from the deadline on.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.timer {
+            Timer::Here(sleep) => sleep.as_mut().poll(cx),
+            Timer::AtKeeper(bell) => bell.poll(cx),
+        }
+    }
+
+    /// Moves the deadline.
+    pub(crate) fn reset(&mut self, deadline: Instant) {
+        match &mut self.timer {
+            Timer::Here(sleep) => {
+                self.deadline = deadline;
+                sleep.as_mut().reset(deadline);
+            }
+            Timer::AtKeeper(_) => *self = Self::at(deadline),
+        }
+    }
+}
+
+impl Timer {
+    /// `None` when the keeper has stopped.
+    fn at_keeper(keeper: &ArbiterHandle, deadline: Instant) -> Option<Self> {
+        let bell = Arc::<Bell>::default();
+        let to_ring = Arc::downgrade(&bell);
+        let is_set = keeper.spawn(async move {
+            tokio::time::sleep_until(deadline).await;
+            if let Some(bell) = to_ring.upgrade() {
+                bell.ring();
+            }
+        });
+        is_set.then_some(Self::AtKeeper(bell))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::runtime::Runtime;
+
+    async fn rings(after: Duration) -> (bool, Duration) {
+        let runtime = Runtime::start(1).expect("a thread");
+        let arbiter = runtime.arbiter().clone();
+        let wait = move || async move {
+            let began = Instant::now();
+            let mut alarm = Alarm::at(began + after);
+            let is_kept = matches!(alarm.timer, Timer::AtKeeper(_));
+            assert_eq!(alarm.deadline(), began + after);
+            poll_fn(|cx| alarm.poll(cx)).await;
+            (is_kept, began.elapsed())
+        };
+        Runtime::run_on(&arbiter, wait).await.expect("an arbiter")
+    }
+
+    #[tokio::test]
+    async fn what_is_far_ahead_rings_elsewhere_and_what_is_near_here() {
+        let (is_kept, after) = rings(FAR + Duration::from_millis(50)).await;
+        assert!(is_kept && after > FAR);
+        let (is_kept, after) = rings(Duration::from_millis(20)).await;
+        assert!(!is_kept && after >= Duration::from_millis(20));
+    }
+
+    #[tokio::test]
+    async fn a_thread_without_a_keeper_has_its_own_timers() {
+        let mut alarm = Alarm::at(Instant::now() + 2 * FAR);
+        assert!(matches!(alarm.timer, Timer::Here(_)));
+        alarm.reset(Instant::now());
+        poll_fn(|cx| alarm.poll(cx)).await;
+    }
+}
