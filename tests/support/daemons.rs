@@ -1,4 +1,4 @@
-//! Real proxies for tests: microsocks, tinyproxy and OpenSSH's server, on loopback, with throw-away keys and passwords.
+//! Real servers for tests, on loopback, with throw-away keys and passwords: microsocks, tinyproxy, OpenSSH's, and what else a test starts.
 //!
 //! Used from anywhere in the repository with `#[path = "…/tests/support/daemons.rs"] mod daemons;`. `./test` installs the programs. One that is
 //! missing is a failure with `CI=true`, and otherwise said on standard error.
@@ -15,7 +15,7 @@ use std::{
 /// How long a daemon may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
-/// A proxy that runs until this is dropped.
+/// A server that runs until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
@@ -31,14 +31,24 @@ impl Daemon {
         arguments: impl Fn(u16) -> Vec<String>,
     ) -> Option<Self> {
         let path = find(program)?;
+        Some(Self::start_with(folder, |port| {
+            let mut command = Command::new(&path);
+            command.args(arguments(port));
+            command
+        }))
+    }
+
+    /// Starts what `command` makes for a free port.
+    pub(crate) fn start_with(folder: &Path, command: impl Fn(u16) -> Command) -> Self {
         // Somebody else may take the port between its choice and its use; then the daemon ends, and another is tried.
         for attempt in 0..10 {
             let port = free_port();
-            let name = path.file_name().unwrap_or_default().display();
-            let log = folder.join(format!("{name}-{port}-{attempt}.log"));
+            let mut command = command(port);
+            let program = Path::new(command.get_program()).file_name();
+            let program = program.unwrap_or_default().display();
+            let log = folder.join(format!("{program}-{port}-{attempt}.log"));
             let output = File::create(&log).expect("a temporary file");
-            let child = Command::new(&path)
-                .args(arguments(port))
+            let child = command
                 .stdin(Stdio::null())
                 .stdout(output.try_clone().expect("a descriptor"))
                 .stderr(output)
@@ -46,10 +56,10 @@ impl Daemon {
                 .expect("an installed program can be started");
             let mut daemon = Self { child, port, log };
             if daemon.is_ready() {
-                return Some(daemon);
+                return daemon;
             }
         }
-        panic!("{program} does not start: see {}", folder.display());
+        panic!("it does not start: see {}", folder.display());
     }
 
     fn is_ready(&mut self) -> bool {
@@ -158,20 +168,24 @@ impl Drop for Daemon {
 }
 
 /// The path of a program, which may be given with it. Servers are in folders that are not on every user's path.
-fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
     let found = std::env::split_paths(&path)
         .chain(more)
-        // A path that begins at the root stays what it is.
         .map(|folder| folder.join(program))
         .find(|path| path.is_file());
     if found.is_none() {
-        let what = format!("{program} is not installed, so a test did not run");
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{what}");
-        eprintln!("{what}");
+        missing(program);
     }
     found
+}
+
+/// Says that a test did not run, which is a failure with `CI=true`.
+pub(crate) fn missing(program: &str) {
+    let what = format!("{program} is not installed, so a test did not run");
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{what}");
+    eprintln!("{what}");
 }
 
 fn free_port() -> u16 {

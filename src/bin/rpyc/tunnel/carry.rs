@@ -136,6 +136,11 @@ impl Tunnel {
         relaying.await
     }
 
+    /// Connections that are carried now.
+    pub(super) fn alive(&self) -> usize {
+        *self.alive.borrow()
+    }
+
     /// Waits until all connections have ended, for at most `limit`, and cuts off the rest. Returns how many those were.
     pub(super) async fn drain(&self, limit: Duration) -> usize {
         let mut alive = self.alive.subscribe();
@@ -143,7 +148,7 @@ impl Tunnel {
         if tokio::time::timeout(limit, none_left).await.is_ok() {
             return 0;
         }
-        let left = *self.alive.borrow();
+        let left = self.alive();
         self.cut.send_replace(true);
         // They are reset without asking anybody.
         let _ =

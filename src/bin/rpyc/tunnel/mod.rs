@@ -106,6 +106,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (tunnel, listener) = settings.start(end, &listen, to, layers).await?;
     announce(&listen, listener.local_address())?;
     signals.next().await;
+    tracing::info!(connections = tunnel.alive(), "draining");
     let drained = async {
         listener.stop();
         let left = tunnel.drain(settings.drain).await;
@@ -130,7 +131,7 @@ impl Settings {
             guard::check(end, &listen, &to, is_sealed).map_err(Failure::Usage)?;
         }
         if end == End::Server && !is_sealed && !listen.is_local() && !listen.is_guarded() {
-            tracing::warn!(%listen, "whoever connects reaches the target: no certificate is wanted of clients");
+            tracing::warn!(%listen, "whoever connects reaches the target, since no proof is wanted of clients");
         }
         Ok((listen, to))
     }
@@ -146,6 +147,8 @@ impl Settings {
         let config = ListenerConfig::default()
             .max_connections(self.max_connections)
             .max_per_address(self.max_per_address.unwrap_or(self.max_connections))
+            // A client's connections may all come at once, and those who shake hands are counted among the others.
+            .max_handshakes(self.max_connections)
             .backlog(BACKLOG);
         let carrying = tunnel.clone();
         let listener = Listener::bind(listen, config, move |stream| carrying.accept(stream))
