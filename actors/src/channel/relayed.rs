@@ -25,18 +25,16 @@ impl Channel {
         &self.shared.down_gate
     }
 
-    /// Sends all of `frame` without waiting. It is charged what it takes, and at least `weight` unless it is copied, which
-    /// leaves its memory behind.
-    pub(crate) fn forward(&self, frame: &mut Bytes, weight: usize) -> Result<(), StreamError> {
+    /// Sends all of `frame` without waiting. A frame that is not copied keeps memory besides its own alive, and pays for
+    /// that, too: it takes all of `extra`.
+    pub(crate) fn forward(&self, frame: &mut Bytes, extra: &mut usize) -> Result<(), StreamError> {
         if self.is_too_large(frame.len()) {
             return Err(self.too_large(frame.len()));
         }
-        let own = frame.len() + FRAME_OVERHEAD;
-        let owed = if frame.len() <= COPY_LIMIT {
-            own
-        } else {
-            own.max(weight)
-        };
+        let mut owed = frame.len() + FRAME_OVERHEAD;
+        if frame.len() > COPY_LIMIT {
+            owed += std::mem::take(extra);
+        }
         let gate = &self.shared.down_gate;
         gate.overdraw(owed);
         match self.shared.outbox.push(frame, owed, gate) {

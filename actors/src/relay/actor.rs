@@ -127,7 +127,7 @@ impl Relaying {
             }
             // Whoever is next learns of the end by this frame. The transport's own end has to wait until all is
             // written: a channel of which both directions have ended does not wait long for a slow peer.
-            self.channel.forward(&mut Bytes::new(), 0)?;
+            self.channel.forward(&mut Bytes::new(), &mut 0)?;
             let (flush, flushed) = Flush::new();
             self.channel.start_flush(flush)?;
             self.to_channel = Flow::Flushing(flushed);
@@ -139,13 +139,12 @@ impl Relaying {
 
     fn send(&mut self, Read { unit, credit }: Read<Chunk>) -> Result<(), StreamError> {
         self.carried.to_channel += unit.len() as u64;
-        let mut weight = credit.amount();
+        // The memory of a whole read stays in use as long as a frame of it does.
+        let mut extra = credit.amount().saturating_sub(unit.len());
         for mut piece in unit {
             while !piece.is_empty() {
                 let mut frame = piece.split_to(piece.len().min(MAX_PIECE));
-                // The memory of the whole read stays in use as long as one frame of it does.
-                self.channel
-                    .forward(&mut frame, std::mem::take(&mut weight))?;
+                self.channel.forward(&mut frame, &mut extra)?;
             }
         }
         // Only now may the stream read on.

@@ -28,16 +28,16 @@ pub(super) struct Tunnel {
 }
 
 /// One connection among those that are alive, until this is dropped.
-struct Alive<'a>(&'a Tunnel);
+struct Alive(Arc<Tunnel>);
 
-impl<'a> Alive<'a> {
-    fn among(tunnel: &'a Tunnel) -> Self {
+impl Alive {
+    fn among(tunnel: &Arc<Tunnel>) -> Self {
         tunnel.alive.send_modify(|alive| *alive += 1);
-        Self(tunnel)
+        Self(tunnel.clone())
     }
 }
 
-impl Drop for Alive<'_> {
+impl Drop for Alive {
     fn drop(&mut self) {
         self.0.alive.send_modify(|alive| *alive -= 1);
     }
@@ -57,9 +57,9 @@ impl Tunnel {
 
     /// Takes an accepted stream, on its arbiter: the second leg is opened there, too.
     pub(super) fn accept(self: &Arc<Self>, stream: StreamHandle) {
-        let tunnel = self.clone();
+        let alive = Alive::among(self);
         actix_rt::spawn(async move {
-            let _alive = Alive::among(&tunnel);
+            let tunnel = &alive.0;
             let from = stream
                 .peer_address()
                 .map_or_else(String::new, Address::to_string);
