@@ -8,7 +8,7 @@ mod guard;
 use std::{sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
-use rpyc::{Endpoint, Layers, Listener, ListenerConfig, endpoint::parse_duration};
+use rpyc::{Endpoint, Layers, Limits, Listener, ListenerConfig, endpoint::parse_duration};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use self::carry::Tunnel;
@@ -19,6 +19,8 @@ use crate::{
     signals::Signals,
 };
 
+/// Default of `--buffer`: what one read gives at most. With more, bytes leave the processor's cache between a read and a write.
+const BUFFER: usize = 256 << 10;
 /// Connections that the kernel holds while others are accepted.
 const BACKLOG: u32 = 4096;
 
@@ -68,6 +70,10 @@ struct Settings {
     /// Connections at once from one address; as many as there may be in all, since a tunnel's connections come from its other end
     #[arg(long, value_name = "COUNT")]
     max_per_address: Option<usize>,
+    /// Bytes that a connection holds at most in one direction, on each of its two sides. More does not help: what is on its way between
+    /// machines is the system's
+    #[arg(long, value_name = "BYTES", default_value_t = BUFFER)]
+    buffer: usize,
     /// Allows a plain side that other machines can reach, and a channel between machines without encryption or TLS
     #[arg(long)]
     insecure: bool,
@@ -133,7 +139,8 @@ impl Settings {
         if end == End::Server && !is_sealed && !listen.is_local() && !listen.is_guarded() {
             tracing::warn!(%listen, "whoever connects reaches the target, since no proof is wanted of clients");
         }
-        Ok((listen, to))
+        let limits = Limits::default().credit(self.buffer);
+        Ok((listen.limits(limits), to.limits(limits)))
     }
 
     async fn start(
