@@ -19,8 +19,8 @@ use crate::{
     signals::Signals,
 };
 
-/// Default of `--buffer`: what one read gives at most. With more, bytes leave the processor's cache between a read and a write.
-const BUFFER: usize = 256 << 10;
+/// Default of `--buffer`. With more, bytes leave the processor's cache between a read and a write.
+const BUFFER: usize = 128 << 10;
 /// Connections that the kernel holds while others are accepted.
 const BACKLOG: u32 = 4096;
 
