@@ -120,7 +120,8 @@ fn iperf3_does_not_notice() {
     };
     each_way(&ways, server.port, |way, tunnel| {
         let port = tunnel.client.port().to_string();
-        for more in [&["--parallel", "4"][..], &["--reverse"], &["--bidir"]] {
+        // Not `--bidir`: iperf3 tells its two connections apart by the order in which the server accepts them, which no tunnel keeps.
+        for more in [&["--parallel", "4"][..], &["--reverse"]] {
             let mut command = Command::new(&client);
             command.args(["--client", "127.0.0.1", "--port", &port, "--json"]);
             // It ends when the last byte was sent, and what is under way then is not counted as received.
