@@ -1,6 +1,9 @@
 //! Streams, channel layers and pools as actix actors that pass typed read, write and frame messages.
 
 mod alarm;
+// Pure, like the codecs: the time comes in.
+#[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
+pub mod backoff;
 pub mod chain;
 pub mod channel;
 // What `clippy.toml` lists is refused here: no clock, no socket, no runtime.
@@ -29,6 +32,7 @@ pub mod stream;
 pub mod unit;
 mod work;
 
+pub use backoff::{Backoff, BackoffConfig};
 pub use chain::{Chain, Layers};
 pub use channel::{BatchingChannel, Channel, CompressedChannel, Head, MonitoredChannel, Receiver};
 pub use credit::{Credit, Gate};
