@@ -199,6 +199,11 @@ impl Chain {
         self
     }
 
+    /// The runtime that was set.
+    pub(crate) fn own_runtime(&self) -> Option<Runtime> {
+        self.runtime.clone()
+    }
+
     /// The endpoint.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint

@@ -97,6 +97,14 @@ impl StreamError {
         self
     }
 
+    /// Numbers the connection, where a loss was raised below those who know which one it was.
+    pub(crate) fn of_generation(mut self, number: u64) -> Self {
+        if let Self::ConnectionLost(error) = &mut self {
+            error.generation = number;
+        }
+        self
+    }
+
     /// A fault of the peer in words.
     pub fn peer(what: impl Into<Arc<str>>) -> Self {
         Self::PeerMisbehaved {
@@ -194,9 +202,19 @@ pub enum LossReason {
     /// This end aborted the connection.
     #[error("aborted on this end")]
     Aborted,
+    /// Something of this end panicked: a codec, an actor or a handler. The text is the panic's.
+    #[error("panicked: {0}")]
+    Panicked(Arc<str>),
     /// An actor of the chain, or the runtime it ran on, is gone.
     #[error("the actors of this connection are gone")]
     ActorGone,
+}
+
+impl LossReason {
+    /// True when something of this end panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self, Self::Panicked(_))
+    }
 }
 
 impl From<io::Error> for LossReason {

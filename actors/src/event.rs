@@ -1,10 +1,10 @@
 //! What happens to a connection, told as facts.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix::Message;
 
-use crate::error::ConnectionLostError;
+use crate::error::{ConnectionLostError, StreamError};
 
 /// Target of the log lines, at the level debug, that say which actors of a connection start and stop.
 pub const LIFE: &str = "rpyc_actors::life";
@@ -46,6 +46,34 @@ pub enum ConnectionEvent {
     },
     /// The connection is lost.
     Lost(ConnectionLostError),
+    /// A supervisor waits, and then dials.
+    Retrying {
+        /// The endpoint in the form in which it was given.
+        endpoint: Arc<str>,
+        /// How long it waits.
+        after: Duration,
+        /// Which attempt of this outage it is, counted from 1.
+        attempt: u64,
+        /// Why the attempt before failed; `None` after a loss.
+        failed: Option<StreamError>,
+    },
+    /// A supervised connection is up again; comes behind its [`Connected`](Self::Connected).
+    Restored {
+        /// The endpoint in the form in which it was given.
+        endpoint: Arc<str>,
+        /// Which connection this is, counted from 1.
+        generation: u64,
+        /// The time since the connection before was lost.
+        downtime: Duration,
+    },
+    /// A supervisor took its connection for broken: it connects in vain too often, or cannot connect at all. It goes on
+    /// probing, now and then.
+    Broken {
+        /// The endpoint in the form in which it was given.
+        endpoint: Arc<str>,
+        /// What went wrong last.
+        reason: StreamError,
+    },
     /// This end closed the connection.
     Closed {
         /// The endpoint in the form in which it was given.

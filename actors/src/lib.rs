@@ -29,6 +29,7 @@ pub mod relay;
 pub mod runtime;
 pub mod side;
 pub mod stream;
+pub mod supervisor;
 pub mod unit;
 mod work;
 
@@ -64,5 +65,8 @@ pub use stream::{
     tcp::{SocketStream, TcpConfig, create_socket_stream},
     tunnel::TunneledSocketStream,
     unix::create_unix_stream,
+};
+pub use supervisor::{
+    ConnectionSupervisor, Events, Meanwhile, Received, SupervisedChannel, SupervisorConfig,
 };
 pub use unit::{Chunk, Frames, FramesBuilder};

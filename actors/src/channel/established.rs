@@ -57,7 +57,7 @@ impl Handler<ConnectionEvent> for Watch {
                 Err(ConnectionLostError::new(&endpoint, LossReason::EndOfStream).into())
             }
             ConnectionEvent::Closed { .. } => Err(StreamError::Closed),
-            ConnectionEvent::Connected { .. } => return,
+            _ => return,
         };
         if let Some(answer) = self.answer.take() {
             // Whoever asked may have gone.

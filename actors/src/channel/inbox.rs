@@ -106,9 +106,19 @@ impl State {
         }
     }
 
+    /// How the flow of frames ended, though frames may still wait.
+    pub(super) fn ending(&self) -> Option<Ending> {
+        self.ending.clone()
+    }
+
+    /// True while frames wait.
+    pub(super) fn holds_frames(&self) -> bool {
+        !self.queue.is_empty() || !self.open_batch.frames.is_empty()
+    }
+
     /// True when a receive would not wait.
     pub(super) fn is_ready(&self) -> bool {
-        !self.queue.is_empty() || !self.open_batch.frames.is_empty() || self.ending.is_some()
+        self.holds_frames() || self.ending.is_some()
     }
 }
 
@@ -169,6 +179,11 @@ impl Inbox {
     /// True when a receive would not wait.
     pub(super) fn is_ready(&self) -> bool {
         self.state.lock().is_ready()
+    }
+
+    /// True while frames wait.
+    pub(super) fn holds_frames(&self) -> bool {
+        self.state.lock().holds_frames()
     }
 
     /// Waits until `take` gives something.

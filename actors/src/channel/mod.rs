@@ -250,7 +250,7 @@ impl Channel {
             return inbox.is_ready();
         }
         tokio::select! {
-            () = inbox.wait(|state| state.is_ready().then_some(())) => true,
+            () = self.readable() => true,
             () = Runtime::sleep_on(&self.shared.arbiter, timeout) => false,
         }
     }
@@ -320,6 +320,28 @@ impl Channel {
     /// True when nothing can be sent any more: finished or closed on this end, or lost.
     pub fn closed(&self) -> bool {
         self.shared.down_gate.closed().is_some()
+    }
+
+    /// Resolves when no frame comes any more, though some may still wait to be received: with the peer's orderly end, or
+    /// with an error.
+    pub(crate) async fn ending(&self) -> Result<(), StreamError> {
+        self.shared.inbox.wait(|state| state.ending()).await
+    }
+
+    /// True when [`recv`](Self::recv) would not wait.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.shared.inbox.is_ready()
+    }
+
+    /// Resolves when [`recv`](Self::recv) would not wait.
+    pub(crate) async fn readable(&self) {
+        let ready = |state: &mut State| state.is_ready().then_some(());
+        self.shared.inbox.wait(ready).await;
+    }
+
+    /// True while frames wait to be received.
+    pub(crate) fn holds_frames(&self) -> bool {
+        self.shared.inbox.holds_frames()
     }
 
     fn reason(&self) -> StreamError {
