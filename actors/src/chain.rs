@@ -2,14 +2,18 @@
 //!
 //! A recipe is plain data: cheap to clone, without sockets or addresses. Each connection gets new codecs.
 
-use std::sync::Arc;
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+};
 
 use crate::{
     channel::{Channel, Down},
     codec::{Codec, Framing, Inflation},
     endpoint::Endpoint,
-    error::StreamError,
+    error::{ConnectError, ConnectFailure, StreamError},
     layer::{Below, Hosted, Layer},
+    panics,
     runtime::Runtime,
     stream::StreamHandle,
     unit::{Chunk, Frames},
@@ -24,7 +28,17 @@ where
     C: Codec<Above = U, Below = U>,
     U: crate::unit::Unit,
 {
-    Arc::new(move |below, stream| Box::new(Layer::start(make(stream), below, stream)))
+    Arc::new(move |below, stream| {
+        let codec = match panic::catch_unwind(AssertUnwindSafe(|| make(stream))) {
+            Ok(codec) => codec,
+            Err(payload) => {
+                // Those below have nobody else above them who would tell them to go.
+                below.detach();
+                panic::resume_unwind(payload)
+            }
+        };
+        Box::new(Layer::start(codec, below, stream))
+    })
 }
 
 /// The layers of a channel, listed from the application to the socket.
@@ -235,11 +249,12 @@ impl Chain {
     pub async fn open(&self) -> Result<StreamHandle, StreamError> {
         let runtime = self.runtime.clone().unwrap_or_else(Runtime::current);
         let endpoint = self.endpoint.clone();
-        Runtime::run_on(
-            runtime.arbiter(),
-            move || async move { endpoint.open().await },
-        )
-        .await?
+        let place = endpoint.text().clone();
+        let opening = move || panics::catch_async(|| async move { endpoint.open().await });
+        match Runtime::run_on(runtime.arbiter(), opening).await? {
+            Ok(result) => result,
+            Err(reason) => Err(ConnectError::new(place, ConnectFailure::Panicked(reason)).into()),
+        }
     }
 
     /// [`connect`](Self::connect) for plain threads.

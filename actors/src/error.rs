@@ -98,7 +98,8 @@ impl StreamError {
     }
 
     /// Numbers the connection, where a loss was raised below those who know which one it was.
-    pub(crate) fn of_generation(mut self, number: u64) -> Self {
+    #[must_use]
+    pub fn of_generation(mut self, number: u64) -> Self {
         if let Self::ConnectionLost(error) = &mut self {
             error.generation = number;
         }
@@ -203,7 +204,7 @@ pub enum LossReason {
     #[error("aborted on this end")]
     Aborted,
     /// Something of this end panicked: a codec, an actor or a handler. The text is the panic's.
-    #[error("panicked: {0}")]
+    #[error("something of this end panicked: {0}")]
     Panicked(Arc<str>),
     /// An actor of the chain, or the runtime it ran on, is gone.
     #[error("the actors of this connection are gone")]
@@ -285,6 +286,9 @@ pub enum ConnectFailure {
     /// There is no way through the tunnel.
     #[error("{0}")]
     Tunnel(#[source] TunnelError),
+    /// Something of this end panicked.
+    #[error("{0}")]
+    Panicked(#[source] LossReason),
     /// The opening hook refused the connection.
     #[error("the opening exchange failed: {0}")]
     Refused(#[source] Arc<StreamError>),

@@ -26,6 +26,7 @@ pub mod message;
 pub mod monitor;
 mod noted;
 pub mod relay;
+pub mod panics;
 pub mod runtime;
 pub mod side;
 pub mod stream;

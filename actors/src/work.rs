@@ -21,14 +21,19 @@ use actix::{
 use tokio::sync::oneshot;
 
 use crate::{
+    error::LossReason,
     mail::{Mail, WorkAddr},
     noted::Noted,
+    panics,
 };
 
 /// An actor that works between messages.
 pub trait Work: Actor<Context = WorkContext<Self>> + Unpin {
     /// Called after each batch of messages, and when a waker of `cx` is used. `Ready` stops the actor.
     fn work(&mut self, ctx: &mut WorkContext<Self>, cx: &mut TaskContext<'_>) -> Poll<()>;
+
+    /// The actor panicked, and goes; its neighbours are told why.
+    fn panicked(&mut self, reason: LossReason);
 }
 
 /// Starts an actor on the current arbiter.
@@ -255,11 +260,24 @@ impl<A: Work> Future for Running<A> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        match panics::catch(|| this.turn(cx)) {
+            Ok(polled) => polled,
+            Err(reason) => {
+                this.actor.panicked(reason);
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl<A: Work> Running<A> {
+    fn turn(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         let Self {
             letterbox,
             actor,
             ctx,
-        } = self.get_mut();
+        } = self;
         if !ctx.started {
             ctx.started = true;
             actor.started(ctx);

@@ -21,6 +21,7 @@ use rpyc_actors::{
     error::LossReason,
     event::{log_started, log_stopped},
     message::Read,
+    panics,
 };
 use tokio::time::Sleep;
 
@@ -243,13 +244,14 @@ impl Serving {
         {
             self.queued_bytes -= size;
             let handling = Handling::enter(&self.link);
-            let running = answer(&self.link, request);
+            let running = panics::catch(|| answer(&self.link, request));
             drop(handling);
             match running {
-                Running::Done(result) => self.link.reply(&seq, result.as_ref()),
-                Running::Later(work) => self
+                Ok(Running::Done(result)) => self.link.reply(&seq, result.as_ref()),
+                Ok(Running::Later(work)) => self
                     .running
                     .push(Box::pin(async move { (seq, work.await) })),
+                Err(reason) => self.panicked(reason),
             }
         }
         self.refuse_too_deep();
@@ -263,14 +265,15 @@ impl Serving {
         }
         loop {
             let handling = Handling::enter(&self.link);
-            let polled = Pin::new(&mut self.running).poll_next(cx);
+            let polled = panics::catch(|| Pin::new(&mut self.running).poll_next(cx));
             drop(handling);
             match polled {
-                Poll::Ready(Some((seq, result))) => {
+                Err(reason) => return self.panicked(reason),
+                Ok(Poll::Ready(Some((seq, result)))) => {
                     self.link.reply(&seq, result.as_ref());
                     self.serve();
                 }
-                Poll::Ready(None) | Poll::Pending => {
+                Ok(Poll::Ready(None) | Poll::Pending) => {
                     if !self.serve() && !self.poll_read(cx) {
                         return;
                     }
@@ -347,6 +350,15 @@ impl Serving {
         self.peer_closes && (self.is_idle() || self.patience.as_mut().is_some_and(is_late))
     }
 
+    /// What is served panicked: nobody knows what became of it, so the connection is lost.
+    fn panicked(&mut self, reason: LossReason) {
+        let endpoint: Arc<str> = self.link.channel.endpoint().into();
+        self.link.channel.abort_because(reason.clone());
+        let error = ConnectionLostError::new(&endpoint, reason);
+        tracing::error!(%error, "a service panicked");
+        self.end(error.into());
+    }
+
     /// Ends the connection: nothing more is served, calls get their error, the channel closes.
     fn end(&mut self, reason: StreamError) {
         if self.ended.is_some() {
@@ -386,9 +398,13 @@ impl Actor for Serving {
         ctx.set_mailbox_capacity(0);
         log_started::<Self>(self.link.channel.endpoint());
         let connection = Connection::of(self.link.hold());
-        if let Err(exception) = self.link.service.connected(&connection) {
-            tracing::warn!(%exception, "a connection was refused by the service");
-            self.end(StreamError::Closed);
+        match panics::catch(|| self.link.service.connected(&connection)) {
+            Ok(Ok(())) => {}
+            Ok(Err(exception)) => {
+                tracing::warn!(%exception, "a connection was refused by the service");
+                self.end(StreamError::Closed);
+            }
+            Err(reason) => self.panicked(reason),
         }
         let this = ctx.address().downgrade();
         let subscription = Subscribe {
@@ -411,9 +427,10 @@ impl Drop for Serving {
         if self.link.end(&error.into()) {
             self.link.channel.abort();
         }
-        self.link
-            .service
-            .disconnected(&Connection::of(self.link.hold()));
+        let connection = Connection::of(self.link.hold());
+        if let Err(reason) = panics::catch(|| self.link.service.disconnected(&connection)) {
+            tracing::error!(%reason, "what runs behind a connection panicked");
+        }
         self.link.over.send_replace(true);
     }
 }

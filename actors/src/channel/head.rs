@@ -134,9 +134,9 @@ impl Head {
                 self.closers.push(answer);
                 self.close_and_discard();
             }
-            Control::Abort => {
+            Control::Abort(reason) => {
                 self.down.abort();
-                let error = self.front.loss(LossReason::Aborted);
+                let error = self.front.loss(reason);
                 self.front.fail(error);
             }
             Control::Subscribe(subscription) => self.front.subscribe(subscription),
@@ -264,6 +264,12 @@ impl Work for Head {
         // Everybody was told; the chain below comes apart when this actor is gone.
         Poll::Ready(())
     }
+
+    fn panicked(&mut self, reason: LossReason) {
+        let error = self.front.loss(reason);
+        self.front.fail(error);
+        self.down.abort();
+    }
 }
 
 impl Handler<Write<Frames>> for Head {
@@ -389,6 +395,6 @@ impl Handler<Abort> for Head {
     type Result = ();
 
     fn handle(&mut self, _: Abort, _: &mut WorkContext<Self>) {
-        self.obey(Control::Abort);
+        self.obey(Control::Abort(LossReason::Aborted));
     }
 }

@@ -49,6 +49,7 @@ use crate::{
     error::{ConnectionLostError, LossReason, StreamError},
     limits::Limits,
     message::Flush,
+    panics,
     runtime::Runtime,
     stream::{Address, StreamHandle, StreamInfo},
     work,
@@ -95,7 +96,7 @@ impl Shared {
                 })),
                 Control::Subscribe(subscription) => subscriptions.push(subscription),
                 Control::Finish
-                | Control::Abort
+                | Control::Abort(_)
                 | Control::ExpectMore
                 | Control::SeparateFrames
                 | Control::HandlesGone => {}
@@ -111,10 +112,16 @@ struct Unstarted(Arc<Shared>);
 impl Drop for Unstarted {
     fn drop(&mut self) {
         if self.0.head.get().is_none() {
-            let error = ConnectionLostError::new(&self.0.info.endpoint, LossReason::ActorGone);
-            // Subscribers would live on the arbiter that stopped.
-            drop(self.0.abandon(&error.into()));
+            self.tell(LossReason::ActorGone);
         }
+    }
+}
+
+impl Unstarted {
+    fn tell(&self, reason: LossReason) {
+        let error = ConnectionLostError::new(&self.0.info.endpoint, reason);
+        // Subscribers would live on the arbiter that stopped.
+        drop(self.0.abandon(&error.into()));
     }
 }
 
@@ -181,9 +188,17 @@ impl Channel {
         let unstarted = Unstarted(shared.clone());
         // An arbiter that has stopped, or stops first, drops this without running it.
         shared.arbiter.spawn_fn(move || {
-            let Unstarted(shared) = &unstarted;
-            let address = work::start(Head::new(shared.clone(), build(&stream)));
-            let _ = shared.head.set(address.address().downgrade());
+            let shared = &unstarted.0;
+            match panics::catch(|| build(&stream)) {
+                Ok(down) => {
+                    let address = work::start(Head::new(shared.clone(), down));
+                    let _ = shared.head.set(address.address().downgrade());
+                }
+                Err(reason) => {
+                    unstarted.tell(reason);
+                    stream.abort();
+                }
+            }
         });
         Self {
             _guard: Arc::new(Guard(shared.clone())),
@@ -310,9 +325,14 @@ impl Channel {
 
     /// Drops what is under way in both directions and resets the connection.
     pub fn abort(&self) {
-        let error = ConnectionLostError::new(&self.shared.info.endpoint, LossReason::Aborted);
+        self.abort_because(LossReason::Aborted);
+    }
+
+    /// [`abort`](Self::abort) for a reason, which everybody is told. For what stands on a channel, and knows that it is of no use any more.
+    pub fn abort_because(&self, reason: LossReason) {
+        let error = ConnectionLostError::new(&self.shared.info.endpoint, reason.clone());
         // An actor that is gone has nothing left to drop.
-        let _ = self.shared.outbox.control(Control::Abort);
+        let _ = self.shared.outbox.control(Control::Abort(reason));
         self.shared.down_gate.close(error.clone().into());
         self.shared.inbox.discard(Err(error.into()));
     }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{blocks::Blocks, head::Subscribe};
 use crate::{
     credit::Gate,
-    error::StreamError,
+    error::{LossReason, StreamError},
     message::Flush,
     unit::{COPY_LIMIT, FRAME_OVERHEAD, Frames, FramesBuilder},
 };
@@ -28,7 +28,8 @@ pub(super) enum Control {
     Flush(Flush),
     Finish,
     Close(oneshot::Sender<Result<(), StreamError>>),
-    Abort,
+    /// Reset the connection, which is lost for this reason.
+    Abort(LossReason),
     Subscribe(Subscribe),
     ExpectMore,
     /// No two frames in one TLS record.

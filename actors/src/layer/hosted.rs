@@ -221,6 +221,17 @@ impl<C: Codec> Hosted<C> {
         self.closing && self.over
     }
 
+    /// The codec, or who hosts it, panicked; nothing is asked of it any more.
+    pub(crate) fn panicked(&mut self, reason: LossReason, above: &mut impl Upward<C::Above>) {
+        let error = self.loss(reason);
+        self.failed = Some(error.clone());
+        if !std::mem::replace(&mut self.over, true) {
+            above.lost(error);
+        }
+        // Not an orderly end, which is what would come of going away.
+        self.below.abort();
+    }
+
     /// Tells the loss that the end of the hosting actor is, unless one was told before.
     pub(crate) fn drop_above(&mut self, above: &mut impl Upward<C::Above>) {
         if !std::mem::replace(&mut self.over, true) {

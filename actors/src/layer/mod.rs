@@ -16,6 +16,7 @@ pub(crate) use self::{
 };
 use crate::{
     codec::Codec,
+    error::LossReason,
     event::{log_started, log_stopped},
     mail::WorkAddr,
     message::{
@@ -88,6 +89,10 @@ impl<C: Codec> Work for Layer<C> {
             return Poll::Ready(());
         }
         Poll::Pending
+    }
+
+    fn panicked(&mut self, reason: LossReason) {
+        self.hosted.panicked(reason, &mut self.above);
     }
 }
 

@@ -249,6 +249,11 @@ impl Work for Relaying {
         }
         Poll::Pending
     }
+
+    fn panicked(&mut self, reason: LossReason) {
+        let error = ConnectionLostError::new(&self.endpoint, reason);
+        self.fail(Leg::Channel, error.into());
+    }
 }
 
 impl Drop for Relaying {

@@ -478,4 +478,13 @@ impl<T: Transport> Work for ByteStream<T> {
         // Handles that are left see a closed mailbox from here on.
         Poll::Ready(())
     }
+
+    /// The transport panicked: it is not asked to close in good order.
+    fn panicked(&mut self, reason: LossReason) {
+        let error = self.lost(reason);
+        self.fail_writing(error.clone());
+        self.at_end = true;
+        self.read_error = Some(error);
+        self.tell_end(None);
+    }
 }

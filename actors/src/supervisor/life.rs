@@ -110,7 +110,8 @@ impl Life {
                 Ok(channel) => return channel,
                 Err(error) => {
                     self.line.down(&error);
-                    if self.broken || is_hopeless(&error) {
+                    let is_too_much = is_panic(&error) && self.note();
+                    if self.broken || is_too_much || is_hopeless(&error) {
                         self.take_for_broken(error.clone());
                     }
                     failed = Some(error);
@@ -212,11 +213,15 @@ impl Life {
             self.backoff.reset();
             self.broken = false;
         }
-        if (panicked || !was_of_use) && self.intensity.note(Instant::now().into_std())
-            || self.broken
-        {
+        let is_too_much = (panicked || !was_of_use) && self.note();
+        if self.broken || is_too_much {
             self.take_for_broken(lost.into());
         }
+    }
+
+    /// Notes that a connection panicked or was of no use. True when that was once too often.
+    fn note(&mut self) -> bool {
+        self.intensity.note(Instant::now().into_std())
     }
 
     fn take_for_broken(&mut self, reason: StreamError) {
@@ -246,6 +251,11 @@ impl Drop for Life {
             self.finish(Err(StreamError::from(lost).of_generation(self.generation)));
         }
     }
+}
+
+/// True when something of this end panicked while it connected.
+fn is_panic(error: &StreamError) -> bool {
+    matches!(error, StreamError::Connect(error) if matches!(error.reason, ConnectFailure::Panicked(_)))
 }
 
 /// True for what no attempt will ever cure.
