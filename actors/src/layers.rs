@@ -4,7 +4,10 @@ mod spec;
 
 use crate::{
     chain::Layers,
-    codec::{Batch, BatchConfig, Buffer, BufferConfig, Compress, CompressConfig, Monitor},
+    codec::{
+        Batch, BatchConfig, Buffer, BufferConfig, Compress, CompressConfig, Heartbeat, Liveness,
+        Monitor,
+    },
     monitor::{At, Monitors},
 };
 
@@ -31,6 +34,13 @@ impl Layers {
     #[must_use]
     pub fn buffer(self, config: BufferConfig) -> Self {
         self.push_bytes(move |_| Buffer::new(config))
+    }
+
+    /// Adds signs of life, directly below the framing; the peer must be configured alike. On an encrypted channel they are there
+    /// already. Empty frames cannot be sent then.
+    #[must_use]
+    pub fn liveness(self, liveness: Liveness) -> Self {
+        self.push_bytes(move |_| Heartbeat::new(liveness))
     }
 
     /// Counts frames that pass here, for `monitors`; each connection by itself.

@@ -9,9 +9,11 @@ pub mod compress;
 #[cfg(feature = "encrypt")]
 pub mod encrypt;
 pub mod framing;
+pub mod heartbeat;
 pub mod inflate;
 pub mod monitor;
 pub mod passthrough;
+mod pulse;
 pub mod testing;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
@@ -30,9 +32,11 @@ pub use compress::{Compress, CompressConfig};
 #[cfg(feature = "encrypt")]
 pub use encrypt::{Encrypt, EncryptConfig};
 pub use framing::Framing;
+pub use heartbeat::Heartbeat;
 pub use inflate::Inflation;
 pub use monitor::Monitor;
 pub use passthrough::PassThrough;
+pub use pulse::{Liveness, MIN_SILENCE};
 
 /// What a codec may ask its host while it handles an input.
 pub trait Host {

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 use crate::{
     chain::Layers,
-    codec::{BatchConfig, BufferConfig, CompressConfig},
+    codec::{BatchConfig, BufferConfig, CompressConfig, Liveness, MIN_SILENCE},
     endpoint::parse_duration,
     error::{BufferOverflowError, StreamError},
     limits::{DEFAULT_BUFFER_SIZE, DEFAULT_COMPRESSION_LEVEL},
@@ -25,6 +25,7 @@ use crate::{
 /// | `batch`, `batch:20`, `batch:20,50ms` | frames | waits for 10 frames or 100 ms, or as given |
 /// | `buffer`, `buffer:32768` | bytes | joins small writes up to 8192 bytes, or as given |
 /// | `encrypt:KEYFILE` | bytes | encrypts with the key in that file; the peer must have it, too |
+/// | `liveness`, `liveness:3s` | bytes | signs of life, and a peer that gives none for 15 s, or as given, is dead; the peer must have it, too |
 /// | `monitor` | either | counts what passes where it stands: frames above another layer of frames, else bytes |
 /// | `monitor:channel`, `monitor:stream` | frames; bytes | the same, said outright |
 ///
@@ -54,6 +55,7 @@ enum Kind {
     Buffer(BufferConfig),
     /// The key is read when the layers are made: a text is only a text.
     Encrypt(PathBuf),
+    Liveness(Liveness),
     /// `None` is to be told by what stands below it.
     Monitor(Option<At>),
 }
@@ -63,7 +65,7 @@ impl Kind {
     fn place(&self) -> Option<At> {
         match self {
             Self::Compress(_) | Self::Batch(_) => Some(At::Channel),
-            Self::Buffer(_) | Self::Encrypt(_) => Some(At::Stream),
+            Self::Buffer(_) | Self::Encrypt(_) | Self::Liveness(_) => Some(At::Stream),
             Self::Monitor(at) => *at,
         }
     }
@@ -116,6 +118,14 @@ pub enum LayerError {
         /// The layer of bytes above it.
         bytes: Arc<str>,
     },
+    /// Signs of life stand below encryption, where no frame can be seen.
+    #[error("{liveness} looks at frames, which it cannot see below {encrypt}")]
+    Hidden {
+        /// The signs of life.
+        liveness: Arc<str>,
+        /// The encryption above them.
+        encrypt: Arc<str>,
+    },
     /// Two layers do the same.
     #[error("{upper} and {lower}: one layer of a kind is all that helps")]
     Twice {
@@ -133,7 +143,7 @@ pub enum LayerError {
     NotBuilt(&'static str),
 }
 
-const EXPECTED: &str = "zlib, snappy, batch, encrypt, buffer or monitor";
+const EXPECTED: &str = "zlib, snappy, batch, liveness, encrypt, buffer or monitor";
 
 impl From<LayerError> for StreamError {
     fn from(error: LayerError) -> Self {
@@ -155,6 +165,7 @@ impl FromStr for LayerSpec {
             "batch" => Kind::Batch(batch(value)?),
             "buffer" => Kind::Buffer(buffer(value)?),
             "encrypt" => encrypt(value)?,
+            "liveness" => Kind::Liveness(liveness(value)?),
             "monitor" => Kind::Monitor(at(value)?),
             _ => return Err(LayerError::Unknown { name: name.into() }),
         };
@@ -222,6 +233,19 @@ fn buffer(value: Option<&str>) -> Result<BufferConfig, LayerError> {
     BufferConfig::new(size).map_err(LayerError::Buffer)
 }
 
+fn liveness(value: Option<&str>) -> Result<Liveness, LayerError> {
+    let Some(text) = value else {
+        return Ok(Liveness::default());
+    };
+    let silence = parse_duration(text)
+        .ok()
+        .filter(|time| *time >= MIN_SILENCE);
+    let expected = "silence: expected at least 200ms, for example 3s";
+    Ok(Liveness::new(
+        silence.ok_or_else(|| wrong("liveness", text, expected))?,
+    ))
+}
+
 fn encrypt(value: Option<&str>) -> Result<Kind, LayerError> {
     match value {
         _ if !cfg!(feature = "encrypt") => Err(LayerError::NotBuilt("encrypt")),
@@ -281,6 +305,15 @@ impl Layers {
                 (At::Channel, None) => {}
                 (At::Stream, _) => bytes = Some(spec),
             }
+            let hides = |other: &&LayerSpec| matches!(other.kind, Kind::Encrypt(_));
+            if matches!(spec.kind, Kind::Liveness(_))
+                && let Some(encrypt) = specs[..position].iter().find(hides)
+            {
+                return Err(LayerError::Hidden {
+                    liveness: spec.text.clone(),
+                    encrypt: encrypt.text.clone(),
+                });
+            }
             let same = |other: &&LayerSpec| {
                 !matches!(spec.kind, Kind::Monitor(_))
                     && std::mem::discriminant(&other.kind) == std::mem::discriminant(&spec.kind)
@@ -304,6 +337,7 @@ impl Layers {
             (Kind::Compress(config), _) => self.compress(*config),
             (Kind::Batch(config), _) => self.batch(*config),
             (Kind::Buffer(config), _) => self.buffer(*config),
+            (Kind::Liveness(liveness), _) => self.liveness(*liveness),
             #[cfg(feature = "encrypt")]
             (Kind::Encrypt(path), _) => {
                 let key = Key::load(path).map_err(LayerError::Key)?;

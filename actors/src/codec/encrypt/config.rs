@@ -7,60 +7,15 @@ use super::{
     handshake::{self, MAX_LABEL},
     terms::Terms,
 };
+pub use crate::codec::pulse::{Liveness, MIN_SILENCE};
 use crate::{error::StreamError, key::Key};
 
 /// Smallest [`EncryptConfig::max_record`], in bytes: with less, most of what travels would be overhead.
 pub const MIN_RECORD: usize = 1024;
 /// Largest [`EncryptConfig::max_record`], in bytes.
 pub const MAX_RECORD: usize = 64_000;
-/// Shortest time of silence after which an end may be taken for dead.
-pub const MIN_SILENCE: Duration = Duration::from_millis(200);
 /// Keys that an accepting end may hold at once.
 pub const MAX_KEYS: usize = 4;
-
-/// How an end notices that the other one is dead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Liveness {
-    every: Duration,
-    silence: Duration,
-}
-
-impl Default for Liveness {
-    /// Something is sent at least every 5 s, and 15 s of silence mean that the peer is dead.
-    fn default() -> Self {
-        Self {
-            every: Duration::from_secs(5),
-            silence: Duration::from_secs(15),
-        }
-    }
-}
-
-impl Liveness {
-    /// Sends something at least every third of `silence`, and takes the peer for dead after `silence`, which is at
-    /// least [`MIN_SILENCE`]. The peer is told, and sends something in time whatever its own settings are.
-    pub fn new(silence: Duration) -> Self {
-        let silence = silence.max(MIN_SILENCE);
-        Self {
-            every: silence / 3,
-            silence,
-        }
-    }
-
-    /// Sets how often something is sent; at most every tenth of [`MIN_SILENCE`].
-    #[must_use]
-    pub fn every(mut self, every: Duration) -> Self {
-        self.every = every.max(MIN_SILENCE / 10);
-        self
-    }
-
-    pub(super) fn interval(&self) -> Duration {
-        self.every
-    }
-
-    pub(super) fn silence(&self) -> Duration {
-        self.silence
-    }
-}
 
 /// When a direction's key is replaced: after whichever comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,13 +5,13 @@ use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc, time::Instant};
 use super::{
     config::EncryptConfig,
     handshake::{Handshake, MESSAGE_OVERHEAD},
-    pulse::Due,
     record::{Kind, Text},
     session::{Heard, Session},
     terms::{Agreed, TERMS, Terms},
     units::HEAD,
 };
 use crate::{
+    codec::pulse::Due,
     codec::{Host, Outputs},
     credit::Gate,
     error::{ConnectionLostError, EncryptionError, LossReason, StreamError},

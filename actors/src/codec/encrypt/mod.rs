@@ -37,7 +37,6 @@ mod blocks;
 mod config;
 mod engine;
 mod handshake;
-mod pulse;
 mod record;
 mod session;
 mod terms;

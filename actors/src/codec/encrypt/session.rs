@@ -7,11 +7,13 @@ use bytes::Bytes;
 use super::{
     config::EncryptConfig,
     handshake::Secrets,
-    pulse::{Due, Pulse},
     record::{BadRecord, Kind, Opener, Sealer, Text},
     terms::Agreed,
 };
-use crate::unit::Chunk;
+use crate::{
+    codec::pulse::{Due, Pulse},
+    unit::Chunk,
+};
 
 /// What a record asks for, besides the text it may have brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,54 @@
 
 use std::time::{Duration, Instant};
 
-use super::config::Liveness;
+/// Shortest time of silence after which an end may be taken for dead.
+pub const MIN_SILENCE: Duration = Duration::from_millis(200);
+
+/// How an end notices that the other one is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    every: Duration,
+    silence: Duration,
+}
+
+impl Default for Liveness {
+    /// Something is sent at least every 5 s, and 15 s of silence mean that the peer is dead.
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(5),
+            silence: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Liveness {
+    /// Sends something at least every third of `silence`, and takes the peer for dead after `silence`, which is at
+    /// least [`MIN_SILENCE`]. The peer is told, and sends something in time whatever its own settings are.
+    pub fn new(silence: Duration) -> Self {
+        let silence = silence.max(MIN_SILENCE);
+        Self {
+            every: silence / 3,
+            silence,
+        }
+    }
+
+    /// Sets how often something is sent; at most every tenth of [`MIN_SILENCE`].
+    #[must_use]
+    pub fn every(mut self, every: Duration) -> Self {
+        self.every = every.max(MIN_SILENCE / 10);
+        self
+    }
+
+    /// How often something is sent.
+    pub fn interval(&self) -> Duration {
+        self.every
+    }
+
+    /// The silence that is borne.
+    pub fn silence(&self) -> Duration {
+        self.silence
+    }
+}
 
 /// Parts of the time of silence at whose ends this end looks whether something came.
 const LOOKS: u32 = 3;
