@@ -58,6 +58,8 @@ pub mod protocol;
 pub mod server;
 #[cfg(feature = "rpc")]
 pub mod service;
+#[cfg(feature = "rpc")]
+pub mod supervised;
 
 pub use rpyc_actors::*;
 
@@ -75,4 +77,5 @@ pub use self::{
     protocol::{Exception, RemoteError},
     server::{Server, ServerConfig},
     service::{Function, Service, VoidService},
+    supervised::SupervisedConnection,
 };

@@ -1,5 +1,7 @@
 //! [`ConnectionConfig`]: how one connection is to be.
 
+use rpyc_actors::{StreamError, codec::Liveness};
+
 use crate::protocol::{Dialect, Limits};
 
 /// How a connection speaks, and what bounds it.
@@ -20,6 +22,11 @@ pub struct ConnectionConfig {
     /// What is spoken. Without it the one who speaks first decides, and this end speaks that of RPyC 6: so a server need not set it,
     /// and a client of a server with RPyC 5 or 4.1 must.
     pub dialect: Option<Dialect>,
+    /// Whether an idle server is asked now and then if it is still there, and how long it may take to answer. Off by default, and not
+    /// for an end that serves: a stock Python client answers nothing while it waits for nothing.
+    pub liveness: Option<Liveness>,
+    /// Which one of a supervised chain it is; 0 without a supervisor.
+    generation: u64,
 }
 
 impl ConnectionConfig {
@@ -35,6 +42,27 @@ impl ConnectionConfig {
     pub fn dialect(mut self, dialect: Dialect) -> Self {
         self.dialect = Some(dialect);
         self
+    }
+
+    /// Sets [`liveness`](Self::liveness): a PING goes to a server from which nothing came for an interval and of which nothing is asked,
+    /// and the connection is lost if nothing comes for the silence.
+    #[must_use]
+    pub fn liveness(mut self, liveness: Liveness) -> Self {
+        self.liveness = Some(liveness);
+        self
+    }
+
+    pub(crate) fn of_generation(mut self, number: u64) -> Self {
+        self.generation = number;
+        self
+    }
+
+    /// Numbers a loss.
+    pub(super) fn numbered(&self, error: StreamError) -> StreamError {
+        match self.generation {
+            0 => error,
+            number => error.of_generation(number),
+        }
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) struct Link {
     pub(super) channel: Channel,
     pub(super) service: Arc<Service>,
     pub(super) limits: Limits,
+    config: ConnectionConfig,
     /// Requests that were refused because of one of them.
     pub(super) refused: AtomicU64,
     state: Mutex<State>,
@@ -117,6 +118,7 @@ impl Link {
             channel,
             service,
             limits,
+            config,
             refused: AtomicU64::new(0),
             state: Mutex::new(state),
             nested: AtomicUsize::new(0),
@@ -161,7 +163,7 @@ impl Link {
             let waiter = protocol.abandon(number);
             drop(state);
             drop(waiter);
-            return Err(Error::NotSent(error));
+            return Err(Error::NotSent(self.config.numbered(error)));
         }
         *posted += 1;
         self.flush_releases(&mut state);
@@ -416,6 +418,7 @@ impl Link {
 
     /// Ends the connection: every call that waits gets its error. Gives whether this was the first end.
     pub(super) fn end(&self, reason: &StreamError) -> bool {
+        let reason = &self.config.numbered(reason.clone());
         let mut state = self.state.lock();
         if state.ended.is_some() {
             return false;

@@ -10,6 +10,7 @@ mod export;
 mod hold;
 mod link;
 mod nested;
+mod pulse;
 mod serving;
 mod waiting;
 
@@ -75,6 +76,9 @@ impl Connection {
         channel.separate_frames();
         let link = Link::new(channel, service.into(), config);
         let hold = link.hold();
+        if let Some(liveness) = config.liveness {
+            pulse::start(&link, liveness);
+        }
         serving::start(link, None);
         Self::of(hold)
     }

@@ -196,6 +196,17 @@ impl SupervisedChannel {
         self.line().wait_up().await
     }
 
+    /// Takes a connection for lost, though it may still be read for a while: nothing is sent on it any more. For protocols that
+    /// find theirs to be of no use.
+    pub fn give_up(&self, generation: u64) {
+        self.line().cannot_write(generation);
+    }
+
+    /// The arbiter on which the supervisor lives.
+    pub fn arbiter(&self) -> &actix_rt::ArbiterHandle {
+        &self.shared.arbiter
+    }
+
     // ---- sending ----
 
     /// Waits for a connection to send `bytes` on, as the policy says.
