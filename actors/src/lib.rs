@@ -27,6 +27,7 @@ pub mod monitor;
 mod noted;
 pub mod relay;
 pub mod panics;
+pub mod pool;
 pub mod runtime;
 pub mod side;
 pub mod stream;
@@ -55,6 +56,7 @@ pub use limits::{
 };
 pub use listener::{Listener, ListenerConfig};
 pub use monitor::{MonitorStats, Monitors};
+pub use pool::{Lease, PoolConfig, PoolError, StreamPool};
 pub use runtime::Runtime;
 pub use side::Side;
 #[cfg(feature = "__tls")]

@@ -364,6 +364,11 @@ impl Channel {
         self.shared.inbox.holds_frames()
     }
 
+    /// True when it is open on both ends, and no frame waits to be received.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.closed() && !self.shared.inbox.is_ready()
+    }
+
     fn reason(&self) -> StreamError {
         let gone =
             || ConnectionLostError::new(&self.shared.info.endpoint, LossReason::ActorGone).into();

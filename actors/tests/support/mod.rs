@@ -3,6 +3,7 @@
 
 pub(crate) mod chaos;
 pub(crate) mod measure;
+pub(crate) mod recorder;
 
 use std::{future::Future, time::Duration};
 

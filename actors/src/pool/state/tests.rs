@@ -1,0 +1,335 @@
+//! The books by themselves: everything that can happen, in any order, on a virtual clock.
+
+mod world;
+
+use super::*;
+use crate::{backoff::BackoffConfig, pool::WaitedFor};
+use world::World;
+
+fn config() -> PoolConfig {
+    let backoff = BackoffConfig::default().seed(1);
+    PoolConfig::default()
+        .max_size(4)
+        .seed(1)
+        .backoff(backoff)
+        .check(Check::Never)
+}
+
+#[test]
+fn nothing_is_lost_and_no_limit_exceeded_whatever_happens() {
+    for seed in 0..400 {
+        let check = match seed % 3 {
+            0 => Check::Never,
+            1 => Check::Always,
+            _ => Check::AfterIdle(Duration::from_millis(500)),
+        };
+        let config = config()
+            .check(check)
+            .min_idle((seed % 4) as usize)
+            .max_lifetime(Duration::from_secs(20))
+            .idle_timeout(Duration::from_secs(3));
+        let config = if seed % 5 == 0 {
+            config.dial_failure(DialFailure::Fail)
+        } else {
+            config
+        };
+        let mut world = World::new(&config, 1 + (seed % 3) as usize, seed);
+        for step in 0..600 {
+            world.happens();
+            world.collect();
+            let audited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.audit()));
+            assert!(audited.is_ok(), "seed {seed}, step {step}");
+        }
+        // Peers that answer, and users who return what they have: everybody is served or told.
+        for _ in 0..2000 {
+            world.now += Duration::from_millis(50);
+            world.keep();
+            world.dial_ends(true);
+            world.check_ends(true);
+            world.close_ends();
+            world.collect();
+            world.returns(None);
+            world.audit();
+        }
+        assert!(
+            world.waiting.is_empty(),
+            "seed {seed}: somebody is forgotten"
+        );
+        assert!(
+            world.out.is_empty() && world.dials.is_empty(),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn waiters_are_served_in_order_of_arrival() {
+    for seed in 0..200 {
+        let config = config().max_size(3).timeout(None);
+        let mut world = World::new(&config, 1, seed);
+        let mut last_served = 0;
+        for _ in 0..1000 {
+            match world.random.u32(..6) {
+                0..2 => world.get(None),
+                2 => world.returns(None),
+                3 => world.leaves(),
+                4 => world.dial_ends(true),
+                _ => world.keep(),
+            }
+            let served = world.collect();
+            for ticket in &served {
+                assert!(*ticket > last_served, "seed {seed}: {ticket} was overtaken");
+                last_served = *ticket;
+            }
+            let first = world.waiting.first();
+            assert!(
+                first.is_none_or(|first| *first > last_served),
+                "seed {seed}: somebody was passed over"
+            );
+        }
+    }
+}
+
+#[test]
+fn one_who_was_given_a_broken_connection_stays_first() {
+    let mut world = World::new(&config().max_size(1), 1, 0);
+    let first = world.join(None);
+    let second = world.join(None);
+    world.keep();
+    world.dial_ends(true);
+    let Some(Ok(grant)) = world.books.line.take(first) else {
+        panic!("the first is served");
+    };
+    world
+        .books
+        .retire(grant.member, Retired::Broken, &mut Woken::new());
+    let waiter = world.waiter(None);
+    let now = world.now;
+    world.books.join(first, waiter, now, &mut Woken::new());
+    world.keep();
+    world.close_ends();
+    world.keep();
+    // What ended before it was of use counts as a failed dial, so the next one is a probe.
+    world.dial_ends(true);
+    assert!(world.books.line.take(second).is_none());
+    assert!(matches!(world.books.line.take(first), Some(Ok(_))));
+}
+
+#[test]
+fn errors_say_what_was_waited_for() {
+    let mut world = World::new(&config().max_size(1), 1, 0);
+    let timeout = Some(Duration::from_secs(1));
+    let dialling = world.join(timeout);
+    let in_line = world.join(timeout);
+    world.keep();
+    world.now += Duration::from_secs(1);
+    world.keep();
+    let waited_for = |given: Option<Result<Grant<u64>, PoolError>>| match given {
+        Some(Err(PoolError::TimedOut { waited_for, .. })) => waited_for,
+        _ => panic!("its time is over"),
+    };
+    let taken = world.books.line.take(dialling);
+    assert_eq!(waited_for(taken), WaitedFor::Dial);
+    let taken = world.books.line.take(in_line);
+    assert_eq!(waited_for(taken), WaitedFor::Slot);
+    assert_eq!(world.books.counts.timed_out, 2);
+}
+
+#[test]
+fn a_dead_endpoint_is_tried_by_one_probe_at_a_time() {
+    let mut world = World::new(&config(), 1, 0);
+    for _ in 0..3 {
+        world.join(None);
+    }
+    world.keep();
+    assert_eq!(world.dials.len(), 3, "one for each who waits");
+    while !world.dials.is_empty() {
+        world.dial_ends(false);
+    }
+    world.keep();
+    assert_eq!(
+        world.dials.len(),
+        1,
+        "the first retry is at once, and alone"
+    );
+    assert!(world.dials[0].is_probe);
+    world.dial_ends(false);
+    world.keep();
+    assert!(world.dials.is_empty(), "the second one waits");
+    world.now += Duration::from_millis(100);
+    world.keep();
+    assert_eq!(world.dials.len(), 1);
+    world.dial_ends(true);
+    world.keep();
+    assert_eq!(
+        world.dials.len(),
+        2,
+        "it is back, so the others are served, too"
+    );
+}
+
+#[test]
+fn a_server_that_accepts_and_hangs_up_is_not_dialled_without_a_pause() {
+    let mut world = World::new(&config().max_size(1), 1, 0);
+    let mut dials = 0;
+    world.get(None);
+    // One second, in which each connection breaks as soon as somebody has it.
+    for _ in 0..1000 {
+        world.now += Duration::from_millis(1);
+        world.keep();
+        dials += world.dials.len();
+        world.dial_ends(true);
+        world.collect();
+        if !world.out.is_empty() {
+            world.returns(Some(Retired::Broken));
+            world.get(None);
+        }
+        world.close_ends();
+    }
+    assert!((8..25).contains(&dials), "{dials} attempts in a second");
+}
+
+#[test]
+fn lifetimes_differ_by_up_to_a_tenth() {
+    let config = config()
+        .max_size(100)
+        .min_idle(100)
+        .max_lifetime(Duration::from_secs(100));
+    let mut world = World::new(&config, 1, 0);
+    world.keep();
+    while !world.dials.is_empty() {
+        world.dial_ends(true);
+    }
+    let ends: Vec<Duration> = world.books.sites[0]
+        .idle
+        .iter()
+        .map(|member| member.expires_at.expect("there is a most") - world.now)
+        .collect();
+    assert_eq!(ends.len(), 100);
+    let (first, last) = (ends.iter().min(), ends.iter().max());
+    let (first, last) = (first.expect("some"), last.expect("some"));
+    assert!(*first >= Duration::from_secs(90) && *last <= Duration::from_secs(100));
+    assert!(*last - *first > Duration::from_secs(8), "they are spread");
+}
+
+#[test]
+fn connections_are_spread_over_endpoints_and_lent_where_less_is_in_use() {
+    let config = config().max_size(40).min_idle(40);
+    let mut world = World::new(&config, 4, 0);
+    world.keep();
+    while !world.dials.is_empty() {
+        world.dial_ends(true);
+    }
+    for site in &world.books.sites {
+        assert!((7..=13).contains(&site.total()), "{}", site.total());
+    }
+    (0..20).for_each(|_| world.get(None));
+    for site in &world.books.sites {
+        assert!((3..=7).contains(&site.in_use), "{}", site.in_use);
+    }
+}
+
+#[test]
+fn an_endpoint_that_fails_gets_nothing_but_probes_while_others_serve() {
+    let mut world = World::new(&config().max_size(30), 2, 0);
+    for _ in 0..2000 {
+        world.now += Duration::from_millis(20);
+        world.get(Some(Duration::from_secs(1)));
+        world.keep();
+        while let Some(dial) = world.dials.first().copied() {
+            let mut woken = Woken::new();
+            world.dials.remove(0);
+            if dial.site == 0 {
+                let error = Arc::new(StreamError::Closed);
+                world.books.dial_failed(dial, error, world.now, &mut woken);
+            } else {
+                world.made += 1;
+                let made = world.made;
+                world
+                    .books
+                    .dialled(dial, made, Duration::ZERO, world.now, &mut woken);
+            }
+        }
+        world.collect();
+        world.returns(None);
+        world.audit();
+    }
+    assert_eq!(world.books.counts.timed_out, 0, "everybody is served");
+    // 40 s: eager for ten, then up to 5 s apart.
+    let failed = world.books.counts.failed_dials;
+    assert!((60..250).contains(&failed), "{failed} probes in 40 s");
+    assert!(world.books.sites[0].is_out() && !world.books.sites[1].is_out());
+}
+
+#[test]
+fn what_was_looked_at_keeps_its_place_and_its_age() {
+    let mut world = World::new(&config().min_idle(4), 1, 0);
+    world.keep();
+    while !world.dials.is_empty() {
+        world.dial_ends(true);
+    }
+    let order = |world: &World| -> Vec<(u64, Instant)> {
+        let idle = world.books.sites[0].idle.iter();
+        idle.map(|member| (member.connection, member.idle_since))
+            .collect()
+    };
+    let before = order(&world);
+    world.now += Duration::from_secs(2);
+    world.keep();
+    let taken = world.books.take_long_idle();
+    assert_eq!((taken.len(), world.books.in_use()), (4, 4));
+    for member in taken.into_iter().rev() {
+        world.books.put_back_looked_at(member, &mut Woken::new());
+    }
+    assert_eq!(order(&world), before);
+    assert_eq!(world.books.in_use(), 0);
+}
+
+#[test]
+fn a_smaller_pool_lets_go_of_what_is_idle_at_once_and_of_the_rest_later() {
+    let mut world = World::new(&config().min_idle(4), 1, 0);
+    world.keep();
+    while !world.dials.is_empty() {
+        world.dial_ends(true);
+    }
+    world.get(None);
+    world.get(None);
+    world.books.resize(1, &mut Woken::new());
+    world.keep();
+    assert_eq!((world.books.idle(), world.closing.len()), (0, 2));
+    world.returns(None);
+    world.keep();
+    assert_eq!(world.closing.len(), 3, "one too many came back");
+    while !world.closing.is_empty() {
+        world.close_ends();
+    }
+    world.returns(None);
+    world.keep();
+    assert_eq!((world.books.idle(), world.books.total()), (1, 1));
+}
+
+#[test]
+fn a_drain_serves_those_who_wait_and_nobody_else() {
+    let mut world = World::new(&config().max_size(1), 1, 0);
+    world.get(None);
+    world.keep();
+    world.dial_ends(true);
+    world.collect();
+    let in_line = world.join(None);
+    let until = world.now + Duration::from_secs(10);
+    world.books.drain(until, &mut Woken::new());
+    assert!(matches!(world.books.take(), Taken::Refused));
+    world.keep();
+    world.returns(None);
+    assert_eq!(world.collect(), [in_line]);
+    world.keep();
+    assert!(matches!(world.books.phase, Phase::Draining(_)));
+    world.returns(None);
+    world.keep();
+    world.close_ends();
+    let plan = world
+        .books
+        .keep(world.now, Waker::noop(), &mut Woken::new());
+    assert_eq!(world.books.phase, Phase::Closed);
+    assert!(plan.is_done);
+}
