@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 pub use rpyc_actors::error::*;
+use rpyc_actors::pool::PoolError;
 
 use crate::{
     brine::ConvertError,
@@ -40,6 +41,9 @@ pub enum Error {
     /// A connection cannot be made, or ended.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// A pool gave no connection.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
     /// The peer does not speak the protocol.
     #[error("{endpoint} does not speak the protocol: {reason}")]
     Protocol {

@@ -70,7 +70,7 @@ pub use self::{
     brine::Value,
     classic::ClassicService,
     client::{connect, connect_endpoint, connect_service},
-    connection::{Connection, ConnectionConfig},
+    connection::{Connection, ConnectionConfig, ConnectionPool, Connections},
     error::Error,
     netref::Netref,
     object::Object,

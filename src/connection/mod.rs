@@ -10,6 +10,7 @@ mod export;
 mod hold;
 mod link;
 mod nested;
+mod pool;
 mod pulse;
 mod serving;
 mod waiting;
@@ -24,6 +25,7 @@ pub use export::Exported;
 pub(crate) use hold::{Hold, tag_of};
 pub(crate) use link::Link;
 pub(crate) use nested::Handling;
+pub use pool::{ConnectionPool, Connections};
 
 use crate::{
     brine::Str,
