@@ -411,24 +411,37 @@ async fn a_watcher_is_told_the_binding() {
     let (sender, mut events) = mpsc::unbounded_channel();
     let (keep, kept) = std::sync::mpsc::channel();
     let head = left.clone();
-    assert!(left.arbiter().spawn_fn(move || {
-        let watcher = Watcher(sender).start();
-        let address = head.address().expect("started before, on this arbiter");
-        let subscription = Subscribe {
-            frames: None,
-            events: Some(watcher.downgrade().recipient()),
-        };
-        address.try_send(subscription).expect("alive");
-        keep.send(watcher).expect("the test waits");
-    }));
+    let watch = |sender, keep: std::sync::mpsc::Sender<_>| {
+        let head = head.clone();
+        assert!(left.arbiter().spawn_fn(move || {
+            let watcher = Watcher(sender).start();
+            let address = head.address().expect("started before, on this arbiter");
+            let subscription = Subscribe {
+                frames: None,
+                events: Some(watcher.downgrade().recipient()),
+            };
+            address.try_send(subscription).expect("alive");
+            keep.send(watcher).expect("the test waits");
+        }));
+    };
+    watch(sender, keep.clone());
     let _watcher = kept.recv_timeout(PATIENCE).expect("an arbiter");
     // Only now, so that nothing is missed.
     let right = EncryptedChannel::with_config(right, config().features(0b110, 0));
-    match within("the event", events.recv()).await {
+    let first = match within("the event", events.recv()).await {
         Some(ConnectionEvent::Established { features, binding }) => {
             assert_eq!(features, 0b10);
             assert_ne!(binding, [0; 32]);
+            binding
         }
+        other => panic!("{other:?}"),
+    };
+    // One that comes later is told, too.
+    let (sender, mut late) = mpsc::unbounded_channel();
+    watch(sender, keep);
+    let _late = kept.recv_timeout(PATIENCE).expect("an arbiter");
+    match within("the event", late.recv()).await {
+        Some(ConnectionEvent::Established { binding, .. }) => assert_eq!(binding, first),
         other => panic!("{other:?}"),
     }
     drop(right);
