@@ -276,7 +276,9 @@ impl SupervisedConnection {
     ///
     /// The connection closes all the same.
     pub async fn close(&self) {
-        if let Some((_, connection)) = self.shared.current.lock().take() {
+        // It stays where it is, or another would be made over the same channel.
+        let current = self.shared.current.lock().clone();
+        if let Some((_, connection)) = current {
             connection.start_close();
         }
         if let Err(error) = self.shared.channel.close().await {

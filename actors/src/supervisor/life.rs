@@ -188,7 +188,11 @@ impl Life {
             () = self.line.unwritable(generation.number) => {
                 // What the peer still has to say is heard, for a while.
                 let patience = generation.channel.limits().close_timeout;
-                let ending = timeout(patience, generation.channel.ending()).await;
+                let ending = tokio::select! {
+                    biased;
+                    () = self.line.close_wanted() => return Ended::CloseWanted,
+                    ending = timeout(patience, generation.channel.ending()) => ending,
+                };
                 generation.channel.abort();
                 ending.unwrap_or(Err(StreamError::TimedOut {
                     what: "waiting for the end of a connection that cannot be written",

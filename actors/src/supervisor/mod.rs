@@ -133,7 +133,7 @@ impl Handler<Subscribe> for ConnectionSupervisor {
         }
         if let Some(frames) = frames {
             desk.frames = Some(frames.clone());
-            if let Ok(generation) = self.line.try_up() {
+            if let Some(generation) = self.line.current() {
                 // One that is lost in this moment is followed by the next.
                 let _ = generation.channel.subscribe(Subscribe {
                     frames: Some(frames),
