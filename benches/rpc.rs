@@ -9,6 +9,7 @@ use support::{
     cell::Outcome,
     options::Options,
     ours,
+    pooled::Way,
     python::{Callee, Python},
     report,
     rounds::{Contender, Metric, Peer, Row},
@@ -61,6 +62,8 @@ fn python_rows(options: &Options) -> Vec<Row> {
         "python/server",
         "python/async",
         "python/window",
+        "pool/rust",
+        "pool/python",
     ];
     if !names.iter().any(|name| options.wants(name)) {
         return Vec::new();
@@ -142,6 +145,30 @@ fn python_rows(options: &Options) -> Vec<Row> {
             )],
         ),
     ];
-    let rows = rows.into_iter();
+    let pools = [("pool/rust", Callee::Rust), ("pool/python", Callee::Python)];
+    let pools = pools.map(|(name, callee)| pool(name, &python, callee));
+    let rows = rows.into_iter().chain(pools);
     rows.filter(|row| options.wants(&row.name)).collect()
+}
+
+/// A pool of 16 connections against one that all share, for 64 tasks on two threads.
+fn pool(name: &str, python: &Rc<Python>, callee: Callee) -> Row {
+    let port = python.port(callee);
+    let contender = |name, way: Way| {
+        let python = python.clone();
+        Contender {
+            name,
+            measure: Box::new(move |time| python.serve_pooled(time, &way)),
+        }
+    };
+    Row {
+        name: name.into(),
+        size: 0,
+        ours: contender("a pool of 16", Way::pool(port)),
+        peers: vec![Peer {
+            contender: contender("one shared connection", Way::shared(port)),
+            steps: 1,
+            metrics: vec![(Metric::Rate, None)],
+        }],
+    }
 }

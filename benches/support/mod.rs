@@ -28,5 +28,6 @@ pub(crate) mod processes;
 
 pub(crate) mod calls;
 pub(crate) mod ours;
+pub(crate) mod pooled;
 pub(crate) mod python;
 pub(crate) mod tarpc;

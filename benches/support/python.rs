@@ -12,6 +12,7 @@ use super::{
     cell::{Outcome, PATIENCE},
     ends::runtimes,
     ours,
+    pooled::{self, Way},
     processes::{self, Peer, Script},
 };
 
@@ -26,7 +27,8 @@ pub(crate) enum Callee {
 pub(crate) struct Python {
     server: Peer,
     client: Mutex<Peer>,
-    _ours: Server,
+    /// Kept, since it ends when it is dropped.
+    ours: Server,
 }
 
 impl Python {
@@ -48,8 +50,21 @@ impl Python {
         Some(Self {
             server,
             client: Mutex::new(client),
-            _ours: ours,
+            ours,
         })
+    }
+
+    /// The port of either server.
+    pub(crate) fn port(&self, callee: Callee) -> u16 {
+        match callee {
+            Callee::Python => self.server.port(),
+            Callee::Rust => self.ours.port().expect("a TCP port"),
+        }
+    }
+
+    /// Calls of many tasks to either server, which runs as long as this is there.
+    pub(crate) fn serve_pooled(&self, time: Duration, way: &Way) -> Outcome {
+        pooled::measure(time, way)
     }
 
     /// Calls of the Python client; `how` is one of its functions.
