@@ -46,9 +46,9 @@ pub type ConnectionPool = StreamPool<Connections>;
 ///
 /// ```no_run
 /// # fn example() -> Result<(), rpyc::Error> {
-/// use rpyc::{Chain, ConnectionPool, Connections, Layers, PoolConfig, Service};
+/// use rpyc::{Chain, ConnectionPool, Connections, PoolConfig, Service};
 ///
-/// let chain = Chain::to("tls://server.example.com:12345")?.layers(Layers::parse(["zlib:6"])?);
+/// let chain = Chain::to("tls://server.example.com:12345")?;
 /// let connections = Connections::new(chain).service(Service::new("Callbacks"));
 /// let pool = ConnectionPool::of(connections, PoolConfig::default().max_size(20));
 /// # drop(pool);
