@@ -103,7 +103,13 @@ async fn a_server_that_comes_back_serves_the_same_handle() {
     within("stopping", server.listener.stopped()).await;
     drop((first, server));
     wait_for("failing attempts", &mut events, |event| {
-        matches!(event, ConnectionEvent::Retrying { attempt: 3, .. })
+        matches!(
+            event,
+            ConnectionEvent::Retrying {
+                failed: Some(_),
+                ..
+            }
+        )
     })
     .await;
     // It waits for the server, and so does the frame.
@@ -122,14 +128,18 @@ async fn a_server_that_comes_back_serves_the_same_handle() {
     within("answering", second.send("second"))
         .await
         .expect("open");
-    let Received::Lost(lost) = received(&client).await else {
-        panic!("a frame instead of the loss");
+    // Whoever dials at once may still get into the queue of a listener that is being closed, so there may be more than one loss.
+    let mut losses = 0;
+    let answer = loop {
+        match received(&client).await {
+            Received::Lost(_) => losses += 1,
+            Received::Frame(frame) => break frame,
+        }
     };
-    assert_eq!(lost.generation, 1);
-    let answer = received(&client).await.frame();
-    assert_eq!(answer.as_deref(), Some(&b"second"[..]));
+    assert!(losses >= 1, "no word of the loss");
+    assert_eq!(&answer[..], b"second");
     wait_for("the way back", &mut events, |event| {
-        matches!(event, ConnectionEvent::Restored { generation: 2, .. })
+        matches!(event, ConnectionEvent::Restored { .. })
     })
     .await;
     let closing = tokio::spawn(async move { client.close().await });
