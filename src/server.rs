@@ -248,14 +248,14 @@ impl Shared {
     /// Takes an accepted stream, on its arbiter.
     fn accept(self: &Arc<Self>, stream: StreamHandle) {
         let Some(check) = self.config.authenticator.clone() else {
-            self.serve(self.config.layers.channel(stream));
+            self.serve_on(stream);
             return;
         };
         let shared = self.clone();
         actix_rt::spawn(async move {
             match tokio::time::timeout(shared.config.handshake_timeout, check(stream.clone())).await
             {
-                Ok(Ok(())) => shared.serve(shared.config.layers.channel(stream)),
+                Ok(Ok(())) => shared.serve_on(stream),
                 Ok(Err(error)) => {
                     tracing::warn!(%error, peer = stream.endpoint(), "a peer was refused by the authenticator");
                     // Whatever the peer still sends is of no interest.
@@ -270,6 +270,13 @@ impl Shared {
                 }
             }
         });
+    }
+
+    /// Serves a new channel over a stream; with layers that resume it may belong to one there is.
+    fn serve_on(self: &Arc<Self>, stream: StreamHandle) {
+        let shared = self.clone();
+        let serve = move |channel| shared.serve(channel);
+        self.config.layers.accept(stream, serve);
     }
 
     fn serve(self: &Arc<Self>, channel: Channel) {

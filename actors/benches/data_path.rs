@@ -3,7 +3,10 @@
 mod support;
 
 use bytes::Bytes;
-use rpyc_actors::{Frames, Layers, Monitors, codec::PassThrough};
+use rpyc_actors::{
+    Frames, Layers, Monitors,
+    codec::{PassThrough, ResumeConfig},
+};
 
 use support::{
     ends::Place,
@@ -62,6 +65,10 @@ fn rows() -> Vec<Row> {
         monitor("channel-batches", BATCH, Layers::monitor_channel),
         monitor("stream-single", Style::Single, Layers::monitor_stream),
         monitor("stream-batches", BATCH, Layers::monitor_stream),
+        resume(B64, 0.9),
+        resume(K1, 0.9),
+        resume(K64, 0.75),
+        resume_ping_pong(),
     ];
     rows.into()
 }
@@ -212,6 +219,40 @@ fn monitor(name: &str, style: Style, put: fn(Layers, &Monitors) -> Layers) -> Ro
             flow(Layers::new(), Place::Arbiter, style, size),
             1,
             vec![(Metric::Rate, Some(0.98))],
+        ),
+    }
+}
+
+/// Sessions that live on, where nothing is ever lost.
+fn resuming() -> Layers {
+    Layers::new().resume(ResumeConfig::default().insecure_resume())
+}
+
+/// What numbering, acknowledging and keeping costs.
+fn resume(size: Size, floor: f64) -> Row {
+    let style = Style::Single;
+    Row {
+        name: format!("resume/{}", size.0),
+        size: size.1,
+        ours: flow(resuming(), Place::Arbiter, style, size.1),
+        peers: without_layers(
+            flow(Layers::new(), Place::Arbiter, style, size.1),
+            1,
+            vec![(Metric::Rate, Some(floor))],
+        ),
+    }
+}
+
+fn resume_ping_pong() -> Row {
+    let size = B64.1;
+    Row {
+        name: "resume/ping".into(),
+        size,
+        ours: questions(resuming(), Place::Arbiter, size),
+        peers: without_layers(
+            questions(Layers::new(), Place::Arbiter, size),
+            1,
+            vec![(Metric::P50, None), (Metric::P99, None)],
         ),
     }
 }

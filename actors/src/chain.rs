@@ -9,19 +9,21 @@ use std::{
 
 use crate::{
     channel::{Channel, Down},
-    codec::{Codec, Framing, Inflation},
+    codec::{Codec, Framing, Inflation, ResumeConfig},
     endpoint::Endpoint,
     error::{ConnectError, ConnectFailure, StreamError},
     layer::{Below, Hosted, Layer},
     panics,
     runtime::Runtime,
+    session::{Lower, Recipe, SessionStats, Sessions},
     stream::StreamHandle,
     unit::{Chunk, Frames},
     work,
 };
 
 /// Stacks one layer on what is below it; runs on the arbiter of the connection.
-type Stack<U> = Arc<dyn Fn(Box<dyn Below<U>>, &StreamHandle) -> Box<dyn Below<U>> + Send + Sync>;
+pub(crate) type Stack<U> =
+    Arc<dyn Fn(Box<dyn Below<U>>, &StreamHandle) -> Box<dyn Below<U>> + Send + Sync>;
 
 fn stack<C, U>(make: impl Fn(&StreamHandle) -> C + Send + Sync + 'static) -> Stack<U>
 where
@@ -49,10 +51,20 @@ where
 pub struct Layers {
     frames: Vec<Stack<Frames>>,
     bytes: Vec<Stack<Chunk>>,
+    /// The layers of bytes below these belong to one connection each, those above to the session.
+    pub(crate) resumed: Option<Resumed>,
     /// What the framing understands; its `max_frame` is each stream's own.
     pub(crate) inflation: Inflation,
     /// Some layer may hold frames back until there are more.
     pub(crate) gathers: bool,
+}
+
+/// Where the layers of bytes are split, and the sessions of a server that has them.
+#[derive(Clone)]
+pub(crate) struct Resumed {
+    at: usize,
+    is_sealed: bool,
+    sessions: Arc<Sessions>,
 }
 
 impl std::fmt::Debug for Layers {
@@ -60,6 +72,7 @@ impl std::fmt::Debug for Layers {
         f.debug_struct("Layers")
             .field("frames", &self.frames.len())
             .field("bytes", &self.bytes.len())
+            .field("resumes", &self.resumed.is_some())
             .finish()
     }
 }
@@ -119,14 +132,99 @@ impl Layers {
         (self.frames.len(), self.bytes.len())
     }
 
+    /// Adds resumable sessions: all above lives on when what is below is lost, and a new connection is made.
+    ///
+    /// [`Chain::connect`] opens one connection after the other; a listener hands what it accepts to [`accept`](Self::accept). Clones
+    /// share the sessions that began with any of them.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system has no random bytes.
+    #[must_use]
+    pub fn resume(mut self, config: ResumeConfig) -> Self {
+        self.resumed = Some(Resumed {
+            at: self.bytes.len(),
+            is_sealed: false,
+            sessions: Sessions::new(config),
+        });
+        self
+    }
+
+    /// What is known of the sessions that began over connections that [`accept`](Self::accept) was given; all zero without
+    /// [`resume`](Self::resume).
+    pub fn sessions(&self) -> SessionStats {
+        let resumed = self.resumed.as_ref();
+        resumed.map_or_else(SessionStats::default, |resumed| resumed.sessions.stats())
+    }
+
+    /// Tells the clients of those sessions that they will end soon: they get [`GoingAway`](crate::ConnectionEvent::GoingAway), at once or
+    /// with their next connection.
+    pub fn go_away(&self) {
+        if let Some(resumed) = &self.resumed {
+            resumed.sessions.go_away();
+        }
+    }
+
+    /// The connections from here on are known by a handshake of their own.
+    pub(crate) fn seal(&mut self) {
+        if let Some(resumed) = &mut self.resumed {
+            resumed.is_sealed = true;
+        }
+    }
+
+    /// Takes an accepted stream on its arbiter, and gives `take` the channel with these layers over it: at once, or with
+    /// [`resume`](Self::resume) once a client has asked for a new session. A connection with which a client goes on goes to the session it
+    /// is for, and `take` is dropped.
+    ///
+    /// # Panics
+    ///
+    /// Outside of an arbiter; with `resume` when the operating system has no random bytes.
+    pub fn accept(
+        &self,
+        stream: impl Into<StreamHandle>,
+        take: impl FnOnce(Channel) + Send + 'static,
+    ) {
+        let stream = stream.into();
+        match self.split() {
+            None => take(self.channel(stream)),
+            Some((resumed, lower)) => {
+                let layers = self.clone();
+                let offer = move |session| take(layers.channel_over(session));
+                resumed.sessions.accept(stream, &lower, Box::new(offer));
+            }
+        }
+    }
+
+    fn split(&self) -> Option<(&Resumed, Lower)> {
+        let resumed = self.resumed.as_ref()?;
+        let lower = Lower {
+            stacks: self.bytes[resumed.at..].into(),
+            is_sealed: resumed.is_sealed,
+        };
+        Some((resumed, lower))
+    }
+
     /// A channel with these layers over a stream.
     ///
-    /// If the arbiter of the stream has stopped, the channel is there but closed.
+    /// If the arbiter of the stream has stopped, the channel is there but closed; so it is with [`resume`](Self::resume), since
+    /// nobody would make the next connection: use [`Chain::connect`] and [`accept`](Self::accept) then.
     pub fn channel(&self, stream: impl Into<StreamHandle>) -> Channel {
-        let layers = self.clone();
-        Channel::spawn(stream.into(), self.gathers, move |stream| {
-            layers.build(stream)
+        let stream = stream.into();
+        if self.resumed.is_none() {
+            return self.channel_over(stream);
+        }
+        Channel::spawn(stream, false, |stream| {
+            let mut framing = Self::new().framing(stream);
+            let what = "layers that resume need Chain::connect or Layers::accept";
+            framing.lost(StreamError::misuse(what));
+            Down::Framing(framing)
         })
+    }
+
+    /// A channel with the layers above the session, if there is one, over a stream.
+    fn channel_over(&self, stream: StreamHandle) -> Channel {
+        let layers = self.clone();
+        Channel::spawn(stream, self.gathers, move |stream| layers.build(stream))
     }
 
     /// Starts the layers above a stream, from the socket to the application.
@@ -146,15 +244,15 @@ impl Layers {
 
     /// Starts the layers of bytes, and gives the framing above them.
     pub(crate) fn framing(&self, stream: &StreamHandle) -> Hosted<Framing> {
-        let below = self
-            .bytes
+        let own = self.resumed.as_ref().map(|resumed| resumed.at);
+        let below = self.bytes[..own.unwrap_or(self.bytes.len())]
             .iter()
             .rev()
             .fold(stream.below(), |below, stack| stack(below, stream));
         let mut inflation = self.inflation;
         inflation.max_frame = stream.info().limits.max_frame;
         let mut framing = Framing::with_inflation(inflation);
-        if stream.info().has_records() && !self.frames.is_empty() {
+        if stream.info().has_records() && !self.frames.is_empty() && own.is_none() {
             // The channel's actor cannot ask for it through other layers.
             framing.separate();
         }
@@ -233,8 +331,18 @@ impl Chain {
     ///
     /// The attempt is given up.
     pub async fn connect(&self) -> Result<Channel, StreamError> {
-        let stream = self.open().await?;
-        Ok(self.layers.channel(stream))
+        let Some((resumed, lower)) = self.layers.split() else {
+            let stream = self.open().await?;
+            return Ok(self.layers.channel(stream));
+        };
+        let recipe = Recipe {
+            endpoint: self.endpoint.clone(),
+            lower,
+            config: resumed.sessions.config().clone(),
+        };
+        let runtime = self.runtime.clone().unwrap_or_else(Runtime::current);
+        let session = Runtime::run_on(runtime.arbiter(), move || recipe.connect()).await??;
+        Ok(self.layers.channel_over(session))
     }
 
     /// Opens only the endpoint.

@@ -211,8 +211,20 @@ impl Gate {
     ///
     /// Takes nothing; wakes the task once at most half of the cap is used. Without the discount a layer that
     /// holds compressed frames of a whole cap would wait for itself.
+    #[inline]
     pub(crate) fn poll_open(&self, held: usize, cx: &Context<'_>) -> Poll<()> {
-        if self.used().saturating_sub(held) < self.cap {
+        self.poll_used(self.cap - 1, held, cx)
+    }
+
+    /// Ready when at most half of the cap is used; wakes the task when that happens.
+    pub(crate) fn poll_half(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_used(self.cap / 2, 0, cx)
+    }
+
+    /// Ready when at most `most` bytes are used, not counting `held` ones.
+    #[inline]
+    fn poll_used(&self, most: usize, held: usize, cx: &Context<'_>) -> Poll<()> {
+        if self.used().saturating_sub(held) <= most {
             return Poll::Ready(());
         }
         let mut queue = self.queue.lock();
@@ -220,7 +232,7 @@ impl Gate {
             return Poll::Ready(());
         }
         let used = self.state.fetch_or(CONTENDED, Ordering::AcqRel) / UNIT;
-        if used.saturating_sub(held) < self.cap {
+        if used.saturating_sub(held) <= most {
             let woken = self.serve(&mut queue);
             drop(queue);
             wake_all(woken);

@@ -80,7 +80,8 @@ impl Layers {
     ///
     /// The actors of a connection end with a panic when the operating system has no random bytes for it.
     #[must_use]
-    pub fn encrypt(self, config: EncryptConfig) -> Self {
+    pub fn encrypt(mut self, config: EncryptConfig) -> Self {
+        self.seal();
         self.push_bytes(move |stream| {
             let ephemeral = Key::generate().expect("the operating system gives random bytes");
             Encrypt::new(&config, stream.side(), ephemeral)

@@ -200,6 +200,9 @@ pub enum LossReason {
     /// The peer gave the connection up, and said so.
     #[error("the peer closed the connection (reason {0})")]
     PeerClosed(u8),
+    /// A resumable session cannot go on.
+    #[error("the session is lost: {0}")]
+    SessionLost(#[source] SessionLost),
     /// This end aborted the connection.
     #[error("aborted on this end")]
     Aborted,
@@ -226,6 +229,38 @@ impl From<io::Error> for LossReason {
         }
         Self::Io(Arc::new(error))
     }
+}
+
+/// Why a resumable session cannot go on.
+///
+/// What was sent and not acknowledged may have reached the peer or not.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionLost {
+    /// There was no connection for so long.
+    #[error("there was no connection for {after:?}")]
+    LingerOver {
+        /// How long this end had waited.
+        after: Duration,
+    },
+    /// The peer knows nothing of it: it was started again, had waited long enough, or had to make room.
+    #[error("the peer does not know it any more")]
+    Unknown,
+    /// This end had too many sessions without a connection, and this was the one that had waited longest.
+    #[error("it had to make room for others")]
+    Evicted,
+    /// The peer's application gave it up.
+    #[error("the peer gave it up")]
+    PeerAborted,
+    /// The peer does not go on, for this reason of its own (see `docs/PROTOCOL.md`).
+    #[error("the peer does not go on with it (reason {reason})")]
+    PeerRefused {
+        /// The reason as a number.
+        reason: u8,
+    },
+    /// The peer sent what cannot be.
+    #[error("{0}")]
+    Fault(#[source] Arc<StreamError>),
 }
 
 /// A connection could not be made.

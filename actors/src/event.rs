@@ -46,6 +46,24 @@ pub enum ConnectionEvent {
     },
     /// The connection is lost.
     Lost(ConnectionLostError),
+    /// A resumable session has no connection. Nothing is lost yet: what is sent waits.
+    Detached {
+        /// The endpoint in the form in which it was given.
+        endpoint: Arc<str>,
+        /// Which connection of the session it was, counted from 1; 0 before the first one.
+        generation: u64,
+        /// Why the connection was lost.
+        reason: StreamError,
+    },
+    /// A resumable session goes on over a new connection.
+    Resumed {
+        /// The endpoint in the form in which it was given.
+        endpoint: Arc<str>,
+        /// Which connection of the session this is, counted from 1.
+        generation: u64,
+        /// The time since the connection before was lost.
+        downtime: Duration,
+    },
     /// A supervisor waits, and then dials.
     Retrying {
         /// The endpoint in the form in which it was given.
@@ -73,6 +91,11 @@ pub enum ConnectionEvent {
         endpoint: Arc<str>,
         /// What went wrong last.
         reason: StreamError,
+    },
+    /// The peer of a resumable session will give it up soon: finish what matters, and begin nothing.
+    GoingAway {
+        /// The endpoint in the form in which it was given.
+        endpoint: Arc<str>,
     },
     /// This end closed the connection.
     Closed {

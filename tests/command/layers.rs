@@ -121,7 +121,7 @@ fn layers_that_make_no_sense_are_a_wrong_command_line() {
         ("zlib:10", "expected a number from 0 to 9"),
         (
             "gzip",
-            "expected zlib, snappy, batch, liveness, encrypt, buffer or monitor",
+            "expected zlib, snappy, batch, liveness, encrypt, resume, buffer or monitor",
         ),
         ("buffer:2000000", "above the buffer limit of 1048576"),
     ] {

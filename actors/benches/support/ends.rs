@@ -75,7 +75,10 @@ pub(crate) fn channels(stack: &Stack) -> (Channel, Channel) {
     let listening = Listener::bind(
         &stack.listening,
         ListenerConfig::default().runtime(far.clone()),
-        move |stream| drop(sender.send(on_accept.channel(stream))),
+        move |stream| {
+            let sender = sender.clone();
+            on_accept.accept(stream, move |channel| drop(sender.send(channel)));
+        },
     );
     let listener = pollster::block_on(listening).expect("a free port");
     let port = listener.port().expect("a TCP port");

@@ -14,6 +14,7 @@ pub mod inflate;
 pub mod monitor;
 pub mod passthrough;
 mod pulse;
+pub mod resume;
 pub mod testing;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
@@ -37,6 +38,7 @@ pub use inflate::Inflation;
 pub use monitor::Monitor;
 pub use passthrough::PassThrough;
 pub use pulse::{Liveness, MIN_SILENCE};
+pub use resume::{Resume, ResumeConfig};
 
 /// What a codec may ask its host while it handles an input.
 pub trait Host {

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 use crate::{
     chain::Layers,
-    codec::{BatchConfig, BufferConfig, CompressConfig, Liveness, MIN_SILENCE},
+    codec::{BatchConfig, BufferConfig, CompressConfig, Liveness, MIN_SILENCE, ResumeConfig},
     endpoint::parse_duration,
     error::{BufferOverflowError, StreamError},
     limits::{DEFAULT_BUFFER_SIZE, DEFAULT_COMPRESSION_LEVEL},
@@ -26,6 +26,7 @@ use crate::{
 /// | `buffer`, `buffer:32768` | bytes | joins small writes up to 8192 bytes, or as given |
 /// | `encrypt:KEYFILE` | bytes | encrypts with the key in that file; the peer must have it, too |
 /// | `liveness`, `liveness:3s` | bytes | signs of life, and a peer that gives none for 15 s, or as given, is dead; the peer must have it, too |
+/// | `resume`, `resume:insecure` | bytes | sessions that live on over lost connections, with encryption or TLS below; or without. The peer must have it, too |
 /// | `monitor` | either | counts what passes where it stands: frames above another layer of frames, else bytes |
 /// | `monitor:channel`, `monitor:stream` | frames; bytes | the same, said outright |
 ///
@@ -56,6 +57,7 @@ enum Kind {
     /// The key is read when the layers are made: a text is only a text.
     Encrypt(PathBuf),
     Liveness(Liveness),
+    Resume(ResumeConfig),
     /// `None` is to be told by what stands below it.
     Monitor(Option<At>),
 }
@@ -65,7 +67,9 @@ impl Kind {
     fn place(&self) -> Option<At> {
         match self {
             Self::Compress(_) | Self::Batch(_) => Some(At::Channel),
-            Self::Buffer(_) | Self::Encrypt(_) | Self::Liveness(_) => Some(At::Stream),
+            Self::Buffer(_) | Self::Encrypt(_) | Self::Liveness(_) | Self::Resume(_) => {
+                Some(At::Stream)
+            }
             Self::Monitor(at) => *at,
         }
     }
@@ -143,7 +147,7 @@ pub enum LayerError {
     NotBuilt(&'static str),
 }
 
-const EXPECTED: &str = "zlib, snappy, batch, liveness, encrypt, buffer or monitor";
+const EXPECTED: &str = "zlib, snappy, batch, liveness, encrypt, resume, buffer or monitor";
 
 impl From<LayerError> for StreamError {
     fn from(error: LayerError) -> Self {
@@ -166,6 +170,7 @@ impl FromStr for LayerSpec {
             "buffer" => Kind::Buffer(buffer(value)?),
             "encrypt" => encrypt(value)?,
             "liveness" => Kind::Liveness(liveness(value)?),
+            "resume" => Kind::Resume(resume(value)?),
             "monitor" => Kind::Monitor(at(value)?),
             _ => return Err(LayerError::Unknown { name: name.into() }),
         };
@@ -254,6 +259,18 @@ fn encrypt(value: Option<&str>) -> Result<Kind, LayerError> {
     }
 }
 
+fn resume(value: Option<&str>) -> Result<ResumeConfig, LayerError> {
+    match value {
+        None => Ok(ResumeConfig::default()),
+        Some("insecure") => Ok(ResumeConfig::default().insecure_resume()),
+        Some(text) => Err(wrong(
+            "resume",
+            text,
+            "setting: expected insecure, or nothing",
+        )),
+    }
+}
+
 fn at(value: Option<&str>) -> Result<Option<At>, LayerError> {
     match value {
         None => Ok(None),
@@ -338,6 +355,7 @@ impl Layers {
             (Kind::Batch(config), _) => self.batch(*config),
             (Kind::Buffer(config), _) => self.buffer(*config),
             (Kind::Liveness(liveness), _) => self.liveness(*liveness),
+            (Kind::Resume(config), _) => self.resume(config.clone()),
             #[cfg(feature = "encrypt")]
             (Kind::Encrypt(path), _) => {
                 let key = Key::load(path).map_err(LayerError::Key)?;

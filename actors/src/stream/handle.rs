@@ -98,6 +98,22 @@ impl StreamHandle {
         }
     }
 
+    /// A stream behind any door, with gates of its own, on the current arbiter.
+    pub(crate) fn of(
+        door: Arc<dyn Door>,
+        info: Arc<StreamInfo>,
+        down_gate: Arc<Gate>,
+        up_gate: Arc<Gate>,
+    ) -> Self {
+        Self {
+            door,
+            info,
+            down_gate,
+            up_gate,
+            arbiter: actix_rt::Arbiter::current(),
+        }
+    }
+
     /// The same stream behind another door, which gets this one.
     pub(super) fn with_door(self, door: impl FnOnce(Self) -> Arc<dyn Door>) -> Self {
         Self {

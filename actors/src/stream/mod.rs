@@ -39,6 +39,7 @@ use tokio::{sync::oneshot, time::Sleep};
 
 pub use buffered::{BufferRefused, BufferedStream};
 use demand::Demand;
+pub(crate) use handle::Door;
 pub use handle::StreamHandle;
 pub use monitored::MonitoredStream;
 pub use transport::{Address, StreamInfo, Transport};

@@ -104,6 +104,8 @@ pub struct StreamInfo {
     pub peer: Option<Address>,
     /// Which end this is. [`Side::Dialled`] unless a listener accepted the stream or somebody said so.
     pub side: Side,
+    /// The user at the other end, where the operating system says so: on unix sockets.
+    pub peer_user: Option<u32>,
     /// What bounds the stream and the channel above it.
     pub limits: Limits,
     /// What TLS's handshake established, on streams that speak it.
@@ -127,6 +129,7 @@ impl StreamInfo {
             local: None,
             peer: None,
             side: Side::default(),
+            peer_user: None,
             limits: Limits::default(),
             #[cfg(feature = "__tls")]
             tls: None,

@@ -32,6 +32,7 @@ pub(crate) fn start(socket: UnixStream, endpoint: Arc<str>, limits: Limits) -> S
     let info = StreamInfo {
         local: address(socket.local_addr()),
         peer: address(socket.peer_addr()),
+        peer_user: socket.peer_cred().ok().map(|peer| peer.uid()),
         limits,
         ..StreamInfo::new(endpoint)
     };

@@ -4,6 +4,7 @@
 pub(crate) mod chaos;
 pub(crate) mod measure;
 pub(crate) mod recorder;
+pub(crate) mod resumed;
 
 use std::{future::Future, time::Duration};
 

@@ -25,10 +25,18 @@ pub struct TlsInfo {
     pub name: Option<Arc<str>>,
     /// The peer's certificate; a listener has one only if it asked for one and the client had one.
     pub peer: Option<PeerCertificate>,
+    /// What both ends of this very connection export from it (RFC 5705, label `EXPORTER-rpyc-resume`) and no other connection
+    /// has; none where the peer's TLS cannot.
+    pub binding: Option<[u8; 32]>,
 }
 
 impl TlsInfo {
-    pub(super) fn new(session: &CommonState, name: Option<Arc<str>>, is_verified: bool) -> Self {
+    pub(super) fn new(
+        session: &CommonState,
+        name: Option<Arc<str>>,
+        binding: Option<[u8; 32]>,
+        is_verified: bool,
+    ) -> Self {
         let version = match session.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => TlsVersion::V1_2,
             _ => TlsVersion::V1_3,
@@ -41,6 +49,7 @@ impl TlsInfo {
             cipher,
             resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
             name,
+            binding,
             peer: session
                 .peer_certificates()
                 .and_then(|chain| PeerCertificate::new(chain, is_verified)),

@@ -46,6 +46,8 @@ use crate::{
 
 /// Bytes of a refused client that are read and dropped, so that it learns why.
 const DRAINED: u64 = 64 << 10;
+/// The label of what both ends export, to tie something to their connection.
+const EXPORTED: &[u8] = b"EXPORTER-rpyc-resume";
 
 /// TLS over another transport.
 struct Tls<T> {
@@ -125,7 +127,18 @@ impl<'a> Connector<'a> {
             .await
             .map_err(|_| TlsError::TimedOut(patience))?
             .map_err(TlsError::of_handshake)?;
-        Ok(start(self.config, stream.into(), info, Some(asked)))
+        let binding = stream
+            .get_ref()
+            .1
+            .export_keying_material([0; 32], EXPORTED, None)
+            .ok();
+        Ok(start(
+            self.config,
+            stream.into(),
+            info,
+            Some(asked),
+            binding,
+        ))
     }
 }
 
@@ -155,7 +168,12 @@ impl Acceptor {
         match tokio::time::timeout_at(until, handshake).await {
             Ok(Ok(stream)) => {
                 let name = stream.get_ref().1.server_name().map(Into::into);
-                Ok(start(&self.config, stream.into(), info, name))
+                let binding = stream
+                    .get_ref()
+                    .1
+                    .export_keying_material([0; 32], EXPORTED, None)
+                    .ok();
+                Ok(start(&self.config, stream.into(), info, name, binding))
             }
             Ok(Err((error, transport))) => {
                 // A close with unread input would destroy the alert that says why.
@@ -178,8 +196,9 @@ fn start<T: Transport>(
     stream: TlsStream<T>,
     info: StreamInfo,
     name: Option<Arc<str>>,
+    binding: Option<[u8; 32]>,
 ) -> StreamHandle {
-    let tls = TlsInfo::new(stream.get_ref().1, name, config.is_verifying());
+    let tls = TlsInfo::new(stream.get_ref().1, name, binding, config.is_verifying());
     let info = StreamInfo {
         tls: Some(Arc::new(tls)),
         ..info
