@@ -150,6 +150,11 @@ impl Layers {
         self
     }
 
+    /// True with [`resume`](Self::resume).
+    pub fn resumes(&self) -> bool {
+        self.resumed.is_some()
+    }
+
     /// What is known of the sessions that began over connections that [`accept`](Self::accept) was given; all zero without
     /// [`resume`](Self::resume).
     pub fn sessions(&self) -> SessionStats {

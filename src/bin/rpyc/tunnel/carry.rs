@@ -10,7 +10,7 @@ use rpyc::{
     relay::{Relayed, relay},
     stream::Address,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::End;
 
@@ -66,7 +66,11 @@ impl Tunnel {
             let began = Instant::now();
             let result = match tunnel.end {
                 End::Client => tunnel.carry_plain(stream).await,
-                End::Server => tunnel.carry_channel(stream).await,
+                End::Server => match tunnel.channel_over(stream).await {
+                    Some(channel) => tunnel.carry_channel(channel).await,
+                    // What it belongs to has a line of its own.
+                    None => return tracing::debug!(from, "a connection of a session that goes on"),
+                },
             };
             let after = began.elapsed();
             match result {
@@ -104,9 +108,17 @@ impl Tunnel {
         }
     }
 
+    /// The channel that begins with an accepted stream. There is none if the stream is for a session that goes on, or is refused.
+    async fn channel_over(&self, stream: StreamHandle) -> Option<Channel> {
+        let (offer, channel) = oneshot::channel();
+        // Nobody takes it when the tunnel has ended meanwhile.
+        self.layers
+            .accept(stream, move |channel| drop(offer.send(channel)));
+        channel.await.ok()
+    }
+
     /// A server's work: the target for an accepted channel.
-    async fn carry_channel(&self, stream: StreamHandle) -> Result<Relayed, StreamError> {
-        let channel = self.layers.channel(stream);
+    async fn carry_channel(&self, channel: Channel) -> Result<Relayed, StreamError> {
         match self.dial_for(&channel).await {
             Ok(target) => Ok(self.relay(target, channel).await),
             Err(error) => {
@@ -118,7 +130,8 @@ impl Tunnel {
 
     /// The target, as soon as the client is known: it may be the one that speaks first.
     async fn dial_for(&self, channel: &Channel) -> Result<StreamHandle, StreamError> {
-        if self.is_sealed {
+        // A session begins behind that proof.
+        if self.is_sealed && !self.layers.resumes() {
             channel.established().await?;
         }
         self.chain.open().await
