@@ -171,6 +171,7 @@ impl Layers {
     }
 
     /// The connections from here on are known by a handshake of their own.
+    #[cfg(feature = "encrypt")]
     pub(crate) fn seal(&mut self) {
         if let Some(resumed) = &mut self.resumed {
             resumed.is_sealed = true;

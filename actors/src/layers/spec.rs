@@ -406,6 +406,9 @@ mod tests {
         assert_eq!(kind("buffer"), Kind::Buffer(BufferConfig::default()));
         let buffer = BufferConfig::new(32768).expect("below the limit");
         assert_eq!(kind("buffer:32768"), Kind::Buffer(buffer));
+        assert_eq!(kind("resume"), Kind::Resume(ResumeConfig::default()));
+        let insecure = ResumeConfig::default().insecure_resume();
+        assert_eq!(kind("resume:insecure"), Kind::Resume(insecure));
         assert_eq!(kind("monitor"), Kind::Monitor(None));
         assert_eq!(kind("monitor:stream"), Kind::Monitor(Some(At::Stream)));
         let text = "batch:20,50ms";
@@ -428,6 +431,7 @@ mod tests {
         assert_eq!(refused("buffer:1048577"), words);
         assert!(refused("monitor:all").contains("expected channel or stream"));
         assert!(refused("snappy:1").contains("it has none"));
+        assert!(refused("resume:1").contains("\"1\" is no setting"));
     }
 
     #[cfg(feature = "encrypt")]
@@ -467,6 +471,7 @@ mod tests {
             &["zlib:1", "zlib:1"][..],
             &["batch", "zlib", "batch:3"],
             &["buffer", "buffer:1"],
+            &["resume", "buffer", "resume:insecure"],
             #[cfg(feature = "encrypt")]
             &["encrypt:one", "buffer", "encrypt:another"],
         ] {

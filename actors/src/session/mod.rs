@@ -5,8 +5,8 @@
 //!                                       └─ layers ─ ByteStream    the present one
 //! ```
 //!
-//! To all above it a [`Session`] is a stream like any other. Below it, it changes from link to link: the dialling end opens
-//! a new one when the one before is lost, the accepting end is given it by [`Sessions`], who reads what a client says first.
+//! To all above it a `Session` is a stream like any other. Below it, it changes from link to link: the dialling end opens
+//! a new one when the one before is lost, the accepting end is given it by `Sessions`, behind a `Doorman` who reads what a client says first.
 //! What the session says on its links is [`Resume`](crate::codec::Resume)'s business.
 
 mod actor;
