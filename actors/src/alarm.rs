@@ -6,6 +6,7 @@
 
 use std::{
     cell::RefCell,
+    convert::Infallible,
     future::Future,
     pin::Pin,
     sync::{
@@ -18,7 +19,10 @@ use std::{
 
 use actix_rt::ArbiterHandle;
 use parking_lot::Mutex;
-use tokio::time::{Instant, Sleep};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, Sleep},
+};
 
 /// What is nearer has its timer on the thread that waits: it is over soon.
 const FAR: Duration = Duration::from_secs(1);
@@ -41,8 +45,12 @@ pub(crate) struct Alarm {
 
 enum Timer {
     Here(Pin<Box<Sleep>>),
-    /// The keeper rings it. It does not hold it: one that nobody waits for any more is not missed.
-    AtKeeper(Arc<Bell>),
+    /// The keeper rings it, unless nobody waits for it any more: then the task there ends at once, and not hours later.
+    AtKeeper {
+        bell: Arc<Bell>,
+        /// Never used: its drop tells the keeper.
+        _wanted: oneshot::Sender<Infallible>,
+    },
 }
 
 #[derive(Default)]
@@ -99,7 +107,7 @@ impl Alarm {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.timer {
             Timer::Here(sleep) => sleep.as_mut().poll(cx),
-            Timer::AtKeeper(bell) => bell.poll(cx),
+            Timer::AtKeeper { bell, .. } => bell.poll(cx),
         }
     }
 
@@ -110,7 +118,7 @@ impl Alarm {
                 self.deadline = deadline;
                 sleep.as_mut().reset(deadline);
             }
-            Timer::AtKeeper(_) => *self = Self::at(deadline),
+            Timer::AtKeeper { .. } => *self = Self::at(deadline),
         }
     }
 }
@@ -119,23 +127,36 @@ impl Timer {
     /// `None` when the keeper has stopped.
     fn at_keeper(keeper: &ArbiterHandle, deadline: Instant) -> Option<Self> {
         let bell = Arc::<Bell>::default();
-        let to_ring = Arc::downgrade(&bell);
+        let (wanted, unwanted) = oneshot::channel();
+        let to_ring = bell.clone();
         let is_set = keeper.spawn(async move {
-            tokio::time::sleep_until(deadline).await;
-            if let Some(bell) = to_ring.upgrade() {
-                bell.ring();
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => to_ring.ring(),
+                _ = unwanted => {}
             }
         });
-        is_set.then_some(Self::AtKeeper(bell))
+        is_set.then_some(Self::AtKeeper {
+            bell,
+            _wanted: wanted,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::{future::poll_fn, sync::Weak};
 
     use super::*;
     use crate::runtime::Runtime;
+
+    impl Alarm {
+        fn bell(&self) -> Option<Weak<Bell>> {
+            match &self.timer {
+                Timer::Here(_) => None,
+                Timer::AtKeeper { bell, .. } => Some(Arc::downgrade(bell)),
+            }
+        }
+    }
 
     async fn rings(after: Duration) -> (bool, Duration) {
         let runtime = Runtime::start(1).expect("a thread");
@@ -143,7 +164,7 @@ mod tests {
         let wait = move || async move {
             let began = Instant::now();
             let mut alarm = Alarm::at(began + after);
-            let is_kept = matches!(alarm.timer, Timer::AtKeeper(_));
+            let is_kept = alarm.bell().is_some();
             assert_eq!(alarm.deadline(), began + after);
             poll_fn(|cx| alarm.poll(cx)).await;
             (is_kept, began.elapsed())
@@ -157,6 +178,28 @@ mod tests {
         assert!(is_kept && after > FAR);
         let (is_kept, after) = rings(Duration::from_millis(20)).await;
         assert!(!is_kept && after >= Duration::from_millis(20));
+    }
+
+    /// Batches that fill up in time, and connections that come and go, drop alarms by the thousand long before they would ring.
+    #[tokio::test]
+    async fn the_keeper_forgets_what_nobody_waits_for() {
+        let runtime = Runtime::start(1).expect("a thread");
+        let set = || async {
+            let mut alarm = Alarm::at(Instant::now() + Duration::from_secs(3600));
+            let first = alarm.bell().expect("far ahead");
+            alarm.reset(Instant::now() + Duration::from_secs(7200));
+            [first, alarm.bell().expect("far ahead")]
+        };
+        let arbiter = runtime.arbiter().clone();
+        let bells = Runtime::run_on(&arbiter, set).await.expect("an arbiter");
+        let forgotten = async {
+            while bells.iter().any(|bell| bell.strong_count() > 0) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let patience = Duration::from_secs(10);
+        let result = tokio::time::timeout(patience, forgotten).await;
+        result.expect("the keeper's tasks end");
     }
 
     #[tokio::test]
