@@ -192,7 +192,10 @@ impl Codec for Encrypt {
     }
 
     fn handle_timeout(&mut self, now: Instant, host: &dyn Host) -> Result<(), StreamError> {
-        self.engine.tick(now, host.up_gate().is_open())
+        // A reader that found the gate full is woken at half of its credit, and until then reads nothing though there is some.
+        let gate = host.up_gate();
+        let is_reading = gate.is_open() && !gate.is_contended();
+        self.engine.tick(now, is_reading)
     }
 
     fn poll_output(

@@ -1,6 +1,9 @@
 //! The handshake's limit and signs of life, on the virtual clock.
 
-use std::time::Duration;
+use std::{
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use super::*;
 use crate::codec::Host;
@@ -175,6 +178,28 @@ fn silence_does_not_count_while_this_end_does_not_read() {
     assert!(pair.left.failure().is_none());
     assert_eq!(silent_after(&pair.right), None, "it got signs of life");
     drop(full);
+    for _ in 0..16 {
+        pair.advance(SECOND);
+    }
+    assert_eq!(silent_after(&pair.left), Some(SECOND * 15));
+}
+
+#[test]
+fn silence_does_not_count_while_the_reader_waits_for_half_of_its_credit() {
+    let config = EncryptConfig::new(key(1));
+    let mut pair = open_pair(&config, &config);
+    let gate = pair.left.host.up_gate().clone();
+    let mut kept = gate.charge(gate.cap());
+    let cx = Context::from_waker(Waker::noop());
+    assert!(gate.poll_open(0, &cx).is_pending());
+    // There is credit again, but too little to wake the reader for.
+    kept.set(gate.cap() * 3 / 4);
+    assert!(gate.is_open());
+    for _ in 0..60 {
+        pair.advance(SECOND);
+    }
+    assert!(pair.left.failure().is_none());
+    drop(kept);
     for _ in 0..16 {
         pair.advance(SECOND);
     }
