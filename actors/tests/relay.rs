@@ -271,6 +271,22 @@ async fn the_wire_is_pieces_and_an_empty_frame() {
 }
 
 #[tokio::test]
+async fn pieces_are_no_larger_than_the_channels_frames() {
+    let limits = Limits::default().max_frame(1000);
+    let mut tunnel = Tunnel::with(limits, &Layers::new()).await;
+    let data = random_bytes(100_500);
+    within("writing", tunnel.near.write_all(&data))
+        .await
+        .expect("sent");
+    tunnel.near.shutdown().await.expect("ended");
+    assert!(read_all(&mut tunnel.far).await == data);
+    tunnel.far.shutdown().await.expect("ended");
+    let (near, far) = tunnel.relayed().await;
+    near.result.expect("an orderly end");
+    far.result.expect("an orderly end");
+}
+
+#[tokio::test]
 async fn a_slow_reader_stops_the_writer_and_only_that_direction() {
     let limits = Limits::default().credit(64 << 10);
     let tunnel = Tunnel::with(limits, &Layers::new()).await;

@@ -139,11 +139,12 @@ impl Relaying {
 
     fn send(&mut self, Read { unit, credit }: Read<Chunk>) -> Result<(), StreamError> {
         self.carried.to_channel += unit.len() as u64;
+        let max_piece = self.channel.limits().max_frame.clamp(1, MAX_PIECE);
         // The memory of a whole read stays in use as long as a frame of it does.
         let mut extra = credit.amount().saturating_sub(unit.len());
         for mut piece in unit {
             while !piece.is_empty() {
-                let mut frame = piece.split_to(piece.len().min(MAX_PIECE));
+                let mut frame = piece.split_to(piece.len().min(max_piece));
                 self.channel.forward(&mut frame, &mut extra)?;
             }
         }

@@ -6,7 +6,8 @@
 //!
 //! # Wire format
 //!
-//! What one read of the stream gave goes as frames of 1 to [`MAX_PIECE`] bytes, and frames say nothing but their bytes: any
+//! What one read of the stream gave goes as frames of 1 to [`MAX_PIECE`] bytes (fewer if the channel's `max_frame` is
+//! smaller), and frames say nothing but their bytes: any
 //! split of the stream means the same. An empty frame ends a direction; nothing follows it. A channel that ends without one
 //! was cut off, whatever its transport says, so nobody takes half of something for the whole.
 //!
