@@ -305,6 +305,26 @@ fn a_drain_ends_in_time_and_a_second_signal_ends_at_once() {
 }
 
 #[test]
+fn what_is_still_being_connected_is_cut_off_by_a_reset() {
+    // It accepts in the kernel, and never shakes hands.
+    let silent = Target::new();
+    let to = format!("tls://127.0.0.1:{}?verify=insecure", silent.port());
+    let listen = "tcp://127.0.0.1:0";
+    let mut client = End::start(&[
+        "client", "--listen", listen, "--to", &to, "--drain", "200ms",
+    ]);
+    let (near, _shaking) = (client.connect(), silent.accept());
+    client.signal("TERM");
+    assert!(is_reset(&near), "an end without bytes would be an answer");
+    assert_eq!(client.ended().code(), Some(0));
+    let said = client.said();
+    assert!(
+        said.contains("1 connections were cut off after 200ms"),
+        "{said}"
+    );
+}
+
+#[test]
 fn connections_above_a_limit_are_refused() {
     let ways = Ways::new();
     let target = Target::new();

@@ -98,11 +98,12 @@ impl Tunnel {
 
     /// A client's work: a channel for an accepted stream.
     async fn carry_plain(&self, stream: StreamHandle) -> Result<Relayed, StreamError> {
-        match self.chain.connect().await {
+        match self.unless_cut(self.chain.connect()).await {
             Ok(channel) => Ok(self.relay(stream, channel).await),
             Err(error) => {
-                // Nobody is to take this for an answer without bytes.
+                // Nobody is to take this for an answer without bytes, also when the process ends next.
                 stream.abort();
+                let _ = stream.close().await;
                 Err(error)
             }
         }
@@ -119,7 +120,7 @@ impl Tunnel {
 
     /// A server's work: the target for an accepted channel.
     async fn carry_channel(&self, channel: Channel) -> Result<Relayed, StreamError> {
-        match self.dial_for(&channel).await {
+        match self.unless_cut(self.dial_for(&channel)).await {
             Ok(target) => Ok(self.relay(target, channel).await),
             Err(error) => {
                 channel.abort();
@@ -135,6 +136,18 @@ impl Tunnel {
             channel.established().await?;
         }
         self.chain.open().await
+    }
+
+    /// What `opening` gives, or `Closed` when connections are cut off before.
+    async fn unless_cut<R>(
+        &self,
+        opening: impl Future<Output = Result<R, StreamError>>,
+    ) -> Result<R, StreamError> {
+        let mut cut = self.cut.subscribe();
+        tokio::select! {
+            opened = opening => opened,
+            _ = cut.wait_for(|is_cut| *is_cut) => Err(StreamError::Closed),
+        }
     }
 
     async fn relay(&self, stream: StreamHandle, channel: Channel) -> Relayed {

@@ -114,10 +114,10 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     signals.next().await;
     tracing::info!(connections = tunnel.alive(), "draining");
     let drained = async {
+        // Before anything is counted: what is accepted meanwhile is drained, too.
         listener.stop();
-        let left = tunnel.drain(settings.drain).await;
         listener.stopped().await;
-        left
+        tunnel.drain(settings.drain).await
     };
     let cut_off = signals.unless(drained).await;
     if cut_off > 0 {
