@@ -78,6 +78,7 @@ impl Front {
                     let _ = watcher.try_send(missed);
                 }
             }
+            self.watchers.retain(|watcher| watcher.upgrade().is_some());
             self.watchers.push(events);
         }
     }
@@ -160,5 +161,50 @@ impl Upward<Frames> for Front {
 
     fn tell(&mut self, event: ConnectionEvent) {
         Self::tell(self, &event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::{Actor, Context, Handler};
+
+    use super::*;
+    use crate::{channel::Channel, runtime::Runtime, stream::StreamHandle};
+
+    struct Watcher;
+
+    impl Actor for Watcher {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<ConnectionEvent> for Watcher {
+        type Result = ();
+
+        fn handle(&mut self, _: ConnectionEvent, _: &mut Context<Self>) {}
+    }
+
+    /// Somebody may ask before each call whether the peer is established, and events are rare.
+    #[tokio::test]
+    async fn watchers_that_are_gone_are_forgotten() {
+        let (io, _peer) = tokio::io::duplex(64);
+        let stream = StreamHandle::from_io("test:", io).await.expect("a stream");
+        let channel = Channel::new(stream);
+        let arbiter = channel.arbiter().clone();
+        let watch = || async move {
+            let mut front = Front::new(channel.shared.clone());
+            for _ in 0..100 {
+                let watcher = Watcher.start().recipient();
+                front.subscribe(Subscribe {
+                    frames: None,
+                    events: Some(watcher.downgrade()),
+                });
+                drop(watcher);
+                // It stops in its next turn.
+                tokio::task::yield_now().await;
+            }
+            front.watchers.len()
+        };
+        let left = Runtime::run_on(&arbiter, watch).await.expect("an arbiter");
+        assert!(left < 10, "{left}");
     }
 }
