@@ -105,8 +105,17 @@ fn every_layer() -> Vec<Layers> {
 
 #[tokio::test]
 async fn bytes_pass_both_ways_through_every_layer() {
+    pass_both_ways(Limits::default()).await;
+}
+
+#[tokio::test]
+async fn bytes_pass_both_ways_with_less_credit_than_a_piece_takes() {
+    pass_both_ways(Limits::default().credit(4096)).await;
+}
+
+async fn pass_both_ways(limits: Limits) {
     for layers in every_layer() {
-        let mut tunnel = Tunnel::with(Limits::default(), &layers).await;
+        let mut tunnel = Tunnel::with(limits, &layers).await;
         let data = random_bytes(3_000_000);
         let (mut near_read, mut near_write) = tunnel.near.split();
         let (mut far_read, mut far_write) = tunnel.far.split();
