@@ -1,10 +1,11 @@
-//! `rpyc demo`: one call step by step, then calls and frames over each kind of stream, frames through each layer, and a call
-//! from Python.
+//! `rpyc demo`: one call step by step, then calls and frames over each kind of stream, frames through each layer, a connection that is
+//! cut, and a call from Python.
 //!
 //! Nothing that it shows is written down here: the actors are those that said that they started, the bytes are those that
 //! passed, the times were measured.
 
 mod anatomy;
+mod cut;
 mod layered;
 pub(crate) mod life;
 mod measure;
@@ -164,6 +165,7 @@ async fn show() -> Result<(), Failure> {
     }
 
     layered::show(&stage.near, &stage.far, paint).await?;
+    cut::show(&stage.near, &stage.far, paint).await?;
     python::show(&stage.program, paint).await?;
     output::line("")?;
     output::line(paint.dim(&format!(" Done in {}.", output::time(start.elapsed()))))?;
