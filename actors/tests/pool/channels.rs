@@ -244,7 +244,9 @@ async fn the_seeds_pool_opens_all_of_its_connections_at_once() {
     within("warming up", pool.warm_up())
         .await
         .expect("it listens");
-    assert_eq!((echo.accepted.load(SeqCst), pool.stats().idle), (20, 20));
+    assert_eq!(pool.stats().idle, 20);
+    // The kernel connects before the other end has accepted.
+    until("they are accepted", || echo.accepted.load(SeqCst) == 20).await;
     drop(pool);
     until("they close", || echo.open.load(SeqCst) == 0).await;
 }
