@@ -7,7 +7,7 @@
 //!      stand in line ─▶ Keeper ─▶ dial, check, close, replace   an actor on one of the pool's arbiters
 //! ```
 //!
-//! A pool is made of a [`Recipe`]: a [`Chain`](crate::Chain) for bare channels, or one of your own. All it knows stands in one set of books under one lock, which
+//! A pool is made of a [`Recipe`]: a [`Chain`] for bare channels, or one of your own. All it knows stands in one set of books under one lock, which
 //! is held for some tens of nanoseconds and never while somebody else's code runs; the [`Keeper`] comes when it is called, or when something is due. Those who
 //! wait are served strictly in order of arrival.
 
