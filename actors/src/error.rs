@@ -246,7 +246,7 @@ pub enum SessionLost {
     /// The peer knows nothing of it: it was started again, had waited long enough, or had to make room.
     #[error("the peer does not know it any more")]
     Unknown,
-    /// This end had too many sessions without a connection, and this was the one that had waited longest.
+    /// This end had too many sessions without a connection, and this was the one that had waited longest of those from the address that had most.
     #[error("it had to make room for others")]
     Evicted,
     /// The peer's application gave it up.

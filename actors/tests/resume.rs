@@ -14,6 +14,7 @@ use support::{
     resumed::{Line, dial, gaps, listen, listen_on, numbered, plain, storm, storms, watch},
     until, within,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Why the session of a channel was lost.
 async fn session_lost(channel: &Channel) -> SessionLost {
@@ -303,6 +304,54 @@ async fn of_too_many_sessions_without_a_link_the_oldest_goes() {
     for (_, client, far) in &lines[1..] {
         exchange(client, far).await;
     }
+}
+
+/// Each costs whoever asks for it a connection of 20 bytes.
+#[tokio::test]
+async fn whoever_leaves_sessions_behind_pushes_out_its_own() {
+    let server = Layers::new().resume(plain().max_detached(2, 1 << 30));
+    let (listener, mut accepted) = listen("tcp://127.0.0.1:0", &server).await;
+    let port = listener.port().expect("TCP");
+    let chaos = Chaos::before(port, 1, Weather::default()).await;
+    let endpoint = format!("tcp://127.0.0.1:{}", chaos.port());
+    let client = dial(&endpoint, Layers::new().resume(plain()))
+        .await
+        .expect("the proxy listens");
+    let far = within("a session", accepted.recv())
+        .await
+        .expect("it listens");
+    exchange(&client, &far).await;
+    chaos.weather(Weather {
+        stillborn: true,
+        ..Weather::default()
+    });
+    chaos.cut(Cut::Reset);
+    until("the server notices", || server.sessions().detached == 1).await;
+    for number in 0..5 {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind(([127, 0, 0, 2], 0).into())
+            .expect("all of 127.0.0.0/8 is this machine");
+        let mut stranger = within("connecting", socket.connect(([127, 0, 0, 1], port).into()))
+            .await
+            .expect("it listens");
+        let ask = b"\x01\0\x0drpyR\x01\0\0\0\0\0\0\0\0\x02\0\0";
+        stranger.write_all(ask).await.expect("it reads");
+        stranger.read_u8().await.expect("an answer");
+        drop(stranger);
+        until("the server notices", || {
+            let stats = server.sessions();
+            stats.detached == 2 && stats.evicted == number || stats.evicted > number
+        })
+        .await;
+    }
+    chaos.weather(Weather::default());
+    exchange(&client, &far).await;
+    until("only the last stranger waits", || {
+        let stats = server.sessions();
+        (stats.alive, stats.detached, stats.evicted) == (2, 1, 4)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! [`Sessions`]: the sessions of a server, and who waits for a link.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -18,7 +20,7 @@ use crate::{
     layer::Below,
     mail::WorkAddr,
     message::Write,
-    stream::StreamHandle,
+    stream::{Address, StreamHandle},
     unit::Chunk,
 };
 
@@ -49,15 +51,28 @@ pub(crate) struct Sessions {
 #[derive(Default)]
 struct State {
     seats: HashMap<SessionId, Seat>,
-    /// Sessions without a link, the one first that has waited longest.
-    waiting: BTreeMap<u64, SessionId>,
+    /// Sessions without a link, by where they began.
+    groups: HashMap<Option<IpAddr>, Group>,
     next: u64,
+    waiting: usize,
     waiting_bytes: usize,
     evicted: u64,
 }
 
+/// Sessions of one address without a link.
+#[derive(Default)]
+struct Group {
+    /// The one first that has waited longest.
+    waiting: BTreeMap<u64, SessionId>,
+    bytes: usize,
+}
+
 struct Seat {
     session: WorkAddr<Session>,
+    /// Where its client came from first; none on unix sockets.
+    address: Option<IpAddr>,
+    /// It was told to go, unless it finds a link before it hears of it.
+    is_evicted: bool,
     /// Its place among those that wait, and the bytes that it holds.
     waits: Option<(u64, usize)>,
 }
@@ -88,7 +103,7 @@ impl Sessions {
         let state = self.state.lock();
         SessionStats {
             alive: state.seats.len(),
-            detached: state.waiting.len(),
+            detached: state.waiting,
             detached_bytes: state.waiting_bytes,
             evicted: state.evicted,
         }
@@ -148,6 +163,10 @@ impl Sessions {
             id,
         };
         let info = (**opened.stream.info()).clone();
+        let address = match &info.peer {
+            Some(Address::Tcp(address)) => Some(address.ip()),
+            _ => None,
+        };
         let attachment = Attachment::new(0, opened.below, Some(binding));
         let session = Session::accept(
             &self.config,
@@ -160,42 +179,86 @@ impl Sessions {
         );
         let seat = Seat {
             session,
+            address,
+            is_evicted: false,
             waits: None,
         };
         self.state.lock().seats.insert(id, seat);
     }
 }
 
-impl Place {
-    /// The session has no link, and holds so many bytes. Whoever has waited longest goes when that is too much.
-    pub(super) fn wait(&self, bytes: usize) {
-        let config = &self.sessions.config;
-        let mut evicted = Vec::new();
-        let mut guard = self.sessions.state.lock();
-        let state = &mut *guard;
-        if let Some(seat) = state.seats.get_mut(&self.id) {
-            let (number, before) = *seat.waits.get_or_insert_with(|| {
-                state.next += 1;
-                state.waiting.insert(state.next, self.id);
-                (state.next, 0)
-            });
-            seat.waits = Some((number, bytes));
-            state.waiting_bytes = state.waiting_bytes - before + bytes;
-        }
-        while state.waiting.len() > config.max_detached
-            || state.waiting_bytes > config.max_detached_bytes
+impl State {
+    /// A session waits, or still does, and holds so many bytes.
+    fn enter(&mut self, id: SessionId, bytes: usize) {
+        let Some(seat) = self.seats.get_mut(&id).filter(|seat| !seat.is_evicted) else {
+            return;
+        };
+        let group = self.groups.entry(seat.address).or_default();
+        let (number, before) = *seat.waits.get_or_insert_with(|| {
+            self.next += 1;
+            self.waiting += 1;
+            group.waiting.insert(self.next, id);
+            (self.next, 0)
+        });
+        seat.waits = Some((number, bytes));
+        group.bytes = group.bytes - before + bytes;
+        self.waiting_bytes = self.waiting_bytes - before + bytes;
+    }
+
+    /// A session does not wait any more.
+    fn leave(&mut self, id: &SessionId) {
+        let Some(seat) = self.seats.get_mut(id) else {
+            return;
+        };
+        seat.is_evicted = false;
+        if let Some((number, bytes)) = seat.waits.take()
+            && let Some(group) = self.groups.get_mut(&seat.address)
         {
-            let Some((_, id)) = state.waiting.pop_first() else {
-                break;
-            };
-            state.evicted += 1;
-            if let Some(seat) = state.seats.get_mut(&id) {
-                let (_, bytes) = seat.waits.take().unwrap_or_default();
-                state.waiting_bytes -= bytes;
-                evicted.push(seat.session.clone());
+            group.waiting.remove(&number);
+            group.bytes -= bytes;
+            self.waiting -= 1;
+            self.waiting_bytes -= bytes;
+            if group.waiting.is_empty() {
+                self.groups.remove(&seat.address);
             }
         }
-        drop(guard);
+    }
+
+    /// Takes out a session that has to make room: the oldest one of the address that has most.
+    fn push_out(&mut self, config: &ResumeConfig) -> Option<WorkAddr<Session>> {
+        let is_full = self.waiting > config.max_detached;
+        if !is_full && self.waiting_bytes <= config.max_detached_bytes {
+            return None;
+        }
+        let oldest = |group: &Group| group.waiting.first_key_value().map(|(number, _)| *number);
+        let fullest = self.groups.values().max_by_key(|group| {
+            let most = if is_full {
+                group.waiting.len()
+            } else {
+                group.bytes
+            };
+            (most, Reverse(oldest(group)))
+        })?;
+        let (_, id) = fullest.waiting.first_key_value()?;
+        let id = *id;
+        self.leave(&id);
+        self.evicted += 1;
+        let seat = self.seats.get_mut(&id)?;
+        seat.is_evicted = true;
+        Some(seat.session.clone())
+    }
+}
+
+impl Place {
+    /// The session has no link, and holds so many bytes. Others may have to go, or this one, when that is too much.
+    pub(super) fn wait(&self, bytes: usize) {
+        let mut evicted = Vec::new();
+        let mut state = self.sessions.state.lock();
+        state.enter(self.id, bytes);
+        while let Some(session) = state.push_out(&self.sessions.config) {
+            evicted.push(session);
+        }
+        drop(state);
         for session in evicted {
             // One that is gone made room by itself.
             let _ = session.post(Evict);
@@ -204,14 +267,7 @@ impl Place {
 
     /// The session has a link.
     pub(super) fn go_on(&self) {
-        let mut guard = self.sessions.state.lock();
-        let state = &mut *guard;
-        if let Some(seat) = state.seats.get_mut(&self.id)
-            && let Some((number, bytes)) = seat.waits.take()
-        {
-            state.waiting.remove(&number);
-            state.waiting_bytes -= bytes;
-        }
+        self.sessions.state.lock().leave(&self.id);
     }
 }
 
