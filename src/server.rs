@@ -182,10 +182,12 @@ impl Server {
         self.shared.connections.lock().len()
     }
 
-    /// Stops accepting, lets each connection finish the requests it has, and ends it; what is left after `deadline` is
-    /// cut off. Returns whether all ended in time. The listening sockets are closed then, and the files of unix sockets gone.
+    /// Stops accepting, tells clients whose sessions can be resumed ([`GoingAway`](rpyc_actors::ConnectionEvent::GoingAway)), lets each
+    /// connection finish the requests it has, and ends it; what is left after `deadline` is cut off. Returns whether all ended in time. The
+    /// listening sockets are closed then, and the files of unix sockets gone.
     pub async fn drain(self, deadline: Duration) -> bool {
         self.stop_accepting();
+        self.shared.config.layers.go_away();
         let links: Vec<_> = self
             .shared
             .connections
