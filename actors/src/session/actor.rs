@@ -417,11 +417,15 @@ impl Session {
 
     /// True when what the codec waited for is there, so that it may have more to give.
     fn poll_gates(&self, cx: &TaskContext<'_>) -> bool {
+        let up_gate = &self.surroundings.up_gate;
+        let held = self.codec.held();
+        if held > 0 && up_gate.poll_open(held, cx).is_ready() {
+            return true;
+        }
         if let Some(gate) = self.codec.shut_link() {
             return gate.poll_open(0, cx).is_ready();
         }
-        self.codec.wants_room(&self.surroundings)
-            && self.surroundings.up_gate.poll_half(cx).is_ready()
+        self.codec.wants_room(&self.surroundings) && up_gate.poll_half(cx).is_ready()
     }
 
     /// Arms the timer for what the codec wants. True when the codec had its turn.

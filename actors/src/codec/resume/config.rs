@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::codec::pulse::Liveness;
 
+/// Ten years: no time that is added to another one goes beyond what a clock can tell.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// Settings of resumable sessions: a recipe for any number of them.
 ///
 /// Both ends need the layer; each has settings of its own.
@@ -36,7 +39,7 @@ impl ResumeConfig {
     /// A longer time keeps what is under way in memory for as long.
     #[must_use]
     pub fn linger(mut self, time: Duration) -> Self {
-        self.linger = time;
+        self.linger = time.min(LONGEST);
         self
     }
 
@@ -50,7 +53,7 @@ impl ResumeConfig {
     /// Sets how long a new connection has for what it says first. 5 s by default.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.handshake_timeout = timeout;
+        self.handshake_timeout = timeout.min(LONGEST);
         self
     }
 
@@ -64,7 +67,8 @@ impl ResumeConfig {
     }
 
     /// Sets how many sessions a server keeps that have no connection, and how many bytes under way they may hold together.
-    /// 1,000 and 256 MiB by default; above either, the one that has waited longest is lost.
+    /// 1,000 and 256 MiB by default; above either, the one is lost that has waited longest of those whose clients came from the address that
+    /// has most: whoever leaves sessions behind pushes out its own.
     #[must_use]
     pub fn max_detached(mut self, sessions: usize, bytes: usize) -> Self {
         self.max_detached = sessions;

@@ -102,6 +102,23 @@ impl Resume {
 
     // ---- ends ----
 
+    /// Gives the session up, if anything is left of it. The peer is told, if there is a link.
+    pub fn handle_abort(&mut self) {
+        if !self.is_done() {
+            self.give_up(Reason::Aborted, self.lost(LossReason::Aborted));
+            return;
+        }
+        if matches!(self.state, State::Open(_)) {
+            self.outputs.push_back(Output::FinishLink);
+        }
+        self.end(None);
+    }
+
+    /// Others need the room that this session takes.
+    pub fn handle_eviction(&mut self) {
+        self.end(Some(self.session_lost(SessionLost::Evicted)));
+    }
+
     pub(super) fn lost(&self, reason: LossReason) -> StreamError {
         ConnectionLostError::new(&"".into(), reason).into()
     }
@@ -155,6 +172,7 @@ impl Resume {
         if !self.is_over() {
             // What is kept stays until the host has told those who wait for its credit.
             self.state = State::Over;
+            self.let_go();
             self.outputs.push_back(Output::Over(error));
         }
     }

@@ -7,15 +7,15 @@ use bytes::{Bytes, BytesMut};
 use super::{
     Output,
     config::ResumeConfig,
-    intake::{Gathered, Intake},
+    intake::{Gathered, Held, Intake},
     proof::{Binding, Ticket},
     replay::Replay,
-    wire::{Decoder, Hello, Item, Message, Reason},
+    wire::{Decoder, Hello, Item, Message},
 };
 use crate::{
     codec::{Host, pulse::Pulse},
     credit::{BATCH_COST, Gate},
-    error::{LossReason, SessionLost, StreamError},
+    error::{LossReason, StreamError},
     message::{Read, Write},
     side::Side,
     unit::Chunk,
@@ -35,7 +35,11 @@ pub struct Resume {
     pub(super) last_loss: Option<StreamError>,
     pub(super) replay: Replay,
     pub(super) intake: Intake,
+    held: Held,
     pub(super) say: Say,
+    /// This end will give the session up soon; the peer will, and that was told.
+    pub(super) is_going: bool,
+    is_peer_going: bool,
     /// Our direction ends behind what was written; the peer knows.
     is_finishing: bool,
     is_finish_sent: bool,
@@ -82,7 +86,7 @@ pub(super) struct Say {
     pub(super) ping: bool,
     pub(super) pong: bool,
     pub(super) fin_ok: bool,
-    go_away: bool,
+    pub(super) go_away: bool,
 }
 
 /// Why no more of what came is looked at.
@@ -144,7 +148,10 @@ impl Resume {
             last_loss: None,
             replay: Replay::default(),
             intake: Intake::default(),
+            held: Held::default(),
             say: Say::default(),
+            is_going: false,
+            is_peer_going: false,
             is_finishing: false,
             is_finish_sent: false,
             is_finish_known: false,
@@ -174,17 +181,8 @@ impl Resume {
 
     /// The peer shall know that this end will give the session up soon, and what has come until now.
     pub fn handle_go_away(&mut self) {
+        self.is_going = true;
         self.say.go_away = true;
-    }
-
-    /// Gives the session up. The peer is told, if there is a link.
-    pub fn handle_abort(&mut self) {
-        self.give_up(Reason::Aborted, self.lost(LossReason::Aborted));
-    }
-
-    /// Others need the room that this session takes.
-    pub fn handle_eviction(&mut self) {
-        self.end(Some(self.session_lost(SessionLost::Evicted)));
     }
 
     // ---- inputs from below ----
@@ -204,12 +202,18 @@ impl Resume {
             // From here on it counts for the session: a link is read whatever the application takes.
             let memory = credit.amount().max(text.len());
             drop(credit);
-            self.outputs.push_back(Output::Up(Read {
-                unit: text,
-                credit: host.up_gate().charge(memory),
-            }));
+            let gate = host.up_gate();
+            if self.held() == 0 && gate.is_open() {
+                self.outputs.push_back(Output::Up(Read {
+                    unit: text,
+                    credit: gate.charge(memory),
+                }));
+            } else {
+                self.held.push(&text, gate);
+            }
         }
         if !had_ended && self.intake.has_ended() {
+            self.let_go();
             self.outputs.push_back(Output::End);
         }
         if let State::Open(open) = &mut self.state {
@@ -293,7 +297,9 @@ impl Resume {
                 self.replay
                     .acknowledge(received_to, 0)
                     .map_err(|_| StreamError::peer("it acknowledges what was never sent"))?;
-                self.outputs.push_back(Output::GoingAway);
+                if !std::mem::replace(&mut self.is_peer_going, true) {
+                    self.outputs.push_back(Output::GoingAway);
+                }
             }
             Message::Gone(reason) => return Err(Stop::Gone(reason)),
             Message::Hello(_)
@@ -343,6 +349,9 @@ impl Resume {
     pub fn poll_output(&mut self, host: &dyn Host) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
+        }
+        if self.held.is_due(host.up_gate()) {
+            return self.held.take().map(Output::Up);
         }
         let is_done = self.is_done();
         let State::Open(open) = &mut self.state else {
@@ -407,7 +416,19 @@ impl Resume {
 
     /// True when the peer is to be told as soon as half of the gate of the way up is free.
     pub fn wants_room(&self, host: &dyn Host) -> bool {
-        matches!(self.state, State::Open(_)) && self.intake.is_narrow(host.up_gate())
+        self.held() == 0
+            && matches!(self.state, State::Open(_))
+            && self.intake.is_narrow(host.up_gate())
+    }
+
+    /// Bytes that go up as soon as the gate of that way is open, not counting these.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// What is held goes up in front of what comes last.
+    pub(super) fn let_go(&mut self) {
+        self.outputs.extend(self.held.take().map(Output::Up));
     }
 
     /// Bytes written so far.

@@ -1,10 +1,17 @@
 //! [`Intake`]: the way up: what came, what is still allowed to come, and when that is told.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::{credit::Gate, unit::Chunk};
+use crate::{
+    credit::{Credit, Gate},
+    message::Read,
+    unit::Chunk,
+};
 
 /// Bytes after which an acknowledgement is due, unless the window is small.
 const ACK_EVERY: u64 = 64 << 10;
@@ -139,6 +146,44 @@ impl Intake {
         self.is_urgent = false;
         let credit = self.limit - self.received;
         (self.received, u32::try_from(credit).unwrap_or(u32::MAX))
+    }
+}
+
+/// What came while those above had no room.
+///
+/// It was granted, so it is taken; but a piece holds all of what was read with it, which the peer may make as large as it likes. So it is
+/// copied, and takes no more memory than it has bytes.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    bytes: BytesMut,
+    credit: Option<Credit>,
+}
+
+impl Held {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn push(&mut self, chunk: &Chunk, gate: &Arc<Gate>) {
+        for piece in chunk.pieces() {
+            self.bytes.extend_from_slice(piece);
+        }
+        let credit = gate.charge(chunk.len());
+        match &mut self.credit {
+            Some(held) => held.merge(credit),
+            None => self.credit = Some(credit),
+        }
+    }
+
+    /// True when those above have room, besides what is held here.
+    pub(super) fn is_due(&self, gate: &Gate) -> bool {
+        self.credit.is_some() && gate.used().saturating_sub(self.len()) < gate.cap()
+    }
+
+    pub(super) fn take(&mut self) -> Option<Read<Chunk>> {
+        let credit = self.credit.take()?;
+        let unit = std::mem::take(&mut self.bytes).freeze().into();
+        Some(Read { unit, credit })
     }
 }
 

@@ -195,6 +195,8 @@ impl Resume {
             proof,
         };
         // What was to be said on the link before is void.
+        self.outputs
+            .retain(|output| !matches!(output, Output::Down(_) | Output::Attached));
         self.say_on(
             &link.gate,
             &[Message::Hello(self.hello()), Message::Attached(attached)],
@@ -215,6 +217,7 @@ impl Resume {
         // The peer learns at once what came, and that its answer did.
         self.intake.hurry();
         self.say.fin_ok = self.intake.has_ended();
+        self.say.go_away = self.is_going;
         self.outputs.push_back(Output::Attached);
     }
 

@@ -38,6 +38,8 @@ pub(super) struct End {
     pub(super) waiting: VecDeque<Read<Chunk>>,
     pub(super) has_ended: bool,
     pub(super) is_confirmed: bool,
+    /// How often it was told that the peer will go.
+    pub(super) goings: usize,
     pub(super) over: Option<Option<StreamError>>,
 }
 
@@ -70,6 +72,7 @@ impl End {
             waiting: VecDeque::new(),
             has_ended: false,
             is_confirmed: false,
+            goings: 0,
             over: None,
         }
     }

@@ -290,6 +290,126 @@ fn garbage_makes_nobody_panic() {
     }
 }
 
+/// A read of ours may be large and hold only few bytes of the stream: the peer decides.
+#[test]
+fn what_was_granted_holds_no_more_memory_than_it_has_bytes() {
+    let mut world = established();
+    let mut padding = BytesMut::new();
+    while padding.len() < 60_000 {
+        Message::Pong.encode(&mut padding);
+    }
+    for offset in 0..100 {
+        let mut read = BytesMut::new();
+        encode_data_head(offset, 1, &mut read);
+        read.extend_from_slice(&[byte_at(1, offset)]);
+        read.extend_from_slice(&padding);
+        forge(&mut world, &read);
+    }
+    let used = world.server.up_gate().used();
+    assert!(
+        used < 200_000,
+        "{used} bytes are in use for 100 of the stream"
+    );
+    world.consume(Who::Server, true);
+    world.consume(Who::Server, true);
+    assert_eq!(world.server.delivered, 100);
+    assert_eq!(world.server.up_gate().used(), 0);
+    // What is held goes up before the end.
+    for offset in 100..104 {
+        let mut read = BytesMut::new();
+        encode_data_head(offset, 1, &mut read);
+        read.extend_from_slice(&[byte_at(1, offset)]);
+        read.extend_from_slice(&padding);
+        forge(&mut world, &read);
+    }
+    let mut fin = BytesMut::new();
+    Message::Fin { offset: 104 }.encode(&mut fin);
+    forge(&mut world, &fin);
+    assert_eq!(world.server.delivered, 104);
+    assert!(world.server.has_ended);
+}
+
+#[test]
+fn a_peer_goes_away_once_and_says_so_until_it_is_heard() {
+    let mut world = established();
+    let mut words = BytesMut::new();
+    for _ in 0..1000 {
+        Message::GoAway { received_to: 0 }.encode(&mut words);
+    }
+    forge(&mut world, &words);
+    forge(&mut world, &words);
+    assert_eq!(world.server.goings, 1);
+    // The word is lost with the link.
+    world.give(Who::Server, Resume::handle_go_away);
+    world.cut();
+    world.notice(Who::Client);
+    world.notice(Who::Server);
+    assert_eq!(world.client.goings, 0);
+    world.dial();
+    run(&mut world);
+    assert_eq!(world.client.goings, 1);
+}
+
+#[test]
+fn of_two_links_at_once_the_newer_one_gets_its_own_answer() {
+    let mut world = established();
+    let now = world.server.now();
+    let mut fenced = world.server.session.take().expect("there is one");
+    let mut client = Resume::new(&ResumeConfig::default(), now);
+    client.ticket = Some(ticket_of(&fenced));
+    for _ in 0..2 {
+        let request = ask(&mut client, now, &world.client);
+        fenced
+            .handle_attach(&request, link(now), &world.server)
+            .expect("it may");
+        if client.epoch < 2 {
+            client.handle_detached(crate::error::StreamError::Closed, now);
+        }
+    }
+    while let Some(output) = fenced.poll_output(&world.server) {
+        if let Output::Down(write) = output {
+            let read = Read {
+                credit: Gate::new(1).charge(write.unit.len()),
+                unit: write.unit,
+            };
+            client.handle_read(read, &world.client);
+        }
+    }
+    assert!(!client.is_down(), "its link was dropped");
+}
+
+#[test]
+fn what_has_ended_in_order_cannot_be_given_up() {
+    let mut world = established();
+    world.give(Who::Client, Resume::handle_finish);
+    world.give(Who::Server, Resume::handle_finish);
+    while !world.client.session.as_ref().is_some_and(Resume::is_done) {
+        let cable = world.cables.len() - 1;
+        world.carry(cable, Who::Server, 1);
+        world.carry(cable, Who::Client, 1);
+    }
+    // The link goes before the other end could finish it, and nobody is there any more.
+    world.cut();
+    world.notice(Who::Client);
+    world.give(Who::Client, Resume::handle_abort);
+    assert_eq!(reason(&world.client), "in order");
+}
+
+#[test]
+fn no_setting_overflows() {
+    let config = ResumeConfig::default()
+        .linger(Duration::MAX)
+        .handshake_timeout(Duration::MAX);
+    let mut world = World::new(1, config, 100_000);
+    world.dial();
+    run(&mut world);
+    world.cut();
+    world.notice(Who::Client);
+    world.notice(Who::Server);
+    world.advance(Duration::from_secs(1_000_000));
+    assert!(!world.client.is_over() && !world.server.is_over());
+}
+
 #[test]
 fn a_silent_peer_is_noticed_and_a_slow_one_is_not() {
     let mut world = established();

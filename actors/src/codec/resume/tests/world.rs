@@ -416,7 +416,8 @@ impl World {
             Output::Confirmed => assert!(!std::mem::replace(&mut end.is_confirmed, true)),
             Output::Over(error) => end.over = Some(error),
             Output::DropLink(_) => end.link = None,
-            Output::Attached | Output::GoingAway => {}
+            Output::Attached => {}
+            Output::GoingAway => end.goings += 1,
             Output::Down(write) => {
                 // A fenced link may still have a reader, which is all the same to this end.
                 let cable = link.or_else(|| (who == Who::Server).then(|| self.cables.len() - 1));
