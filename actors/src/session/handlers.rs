@@ -10,7 +10,7 @@ use super::{
 use crate::{
     codec::{
         Host,
-        resume::{Binding, Link, Refusal, Request},
+        resume::{Binding, Link, Request},
     },
     error::{LossReason, StreamError},
     event::{ConnectionEvent, log_started},
@@ -207,8 +207,8 @@ impl Handler<TakeLink> for Session {
                 self.detached.get_or_insert_with(Instant::now);
                 self.use_link(link, ctx.work_address());
             }
-            Err(Refusal::Stranger | Refusal::Impossible) => {
-                let word = Request::refuse_unknown();
+            Err(why) => {
+                let word = Request::refuse(why);
                 let write = Write {
                     credit: link.gate.charge(word.len()),
                     unit: word.into(),

@@ -2,7 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::wire::{Attach, Decoder, Hello, Item, Message, Reason, SessionId};
+use super::{
+    Refusal,
+    wire::{Attach, Decoder, Hello, Item, Message, Reason, SessionId},
+};
 use crate::{error::StreamError, unit::Chunk};
 
 /// Reads a HELLO, and a NEW or an ATTACH behind it.
@@ -28,6 +31,14 @@ impl Request {
     /// What a client is told whose session is not there.
     pub fn refuse_unknown() -> Bytes {
         refusal(Reason::Unknown)
+    }
+
+    /// What a client is told whose session does not go on over this link.
+    pub fn refuse(why: Refusal) -> Bytes {
+        refusal(match why {
+            Refusal::Stranger => Reason::Unknown,
+            Refusal::Impossible => Reason::Fault,
+        })
     }
 
     /// What a client is told that came over a link like none that is allowed.

@@ -379,6 +379,24 @@ fn of_two_links_at_once_the_newer_one_gets_its_own_answer() {
 }
 
 #[test]
+fn another_past_is_told_from_a_session_that_nobody_knows() {
+    let mut world = established();
+    // The client has five bytes that the server never sent.
+    let client = world.client.session.as_mut().expect("it lives");
+    client
+        .intake
+        .take(0, Bytes::from_static(&[1; 5]))
+        .expect("granted");
+    world.cut();
+    world.notice(Who::Client);
+    world.notice(Who::Server);
+    world.dial();
+    run(&mut world);
+    assert!(reason(&world.server).starts_with("Fault"));
+    assert_eq!(reason(&world.client), "PeerRefused { reason: 4 }");
+}
+
+#[test]
 fn what_has_ended_in_order_cannot_be_given_up() {
     let mut world = established();
     world.give(Who::Client, Resume::handle_finish);

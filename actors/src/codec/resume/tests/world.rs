@@ -311,10 +311,10 @@ impl World {
                 self.server.session = Some(session);
                 match result {
                     Ok(()) => self.server.link = Some(cable),
-                    Err(_) => self.refuse(cable),
+                    Err(why) => self.refuse(cable, &Request::refuse(why)),
                 }
             }
-            _ => self.refuse(cable),
+            _ => self.refuse(cable, &Request::refuse_unknown()),
         }
         self.settle(Who::Server);
     }
@@ -333,10 +333,10 @@ impl World {
         self.server.session = Some(Resume::accept(&self.config, identity, request, link));
     }
 
-    fn refuse(&mut self, cable: usize) {
+    fn refuse(&mut self, cable: usize, word: &[u8]) {
         let cable = &mut self.cables[cable];
         if !cable.is_cut {
-            cable.to_client.extend(Request::refuse_unknown());
+            cable.to_client.extend(word);
         }
     }
 
