@@ -336,4 +336,16 @@ mod tests {
         let error = bench.left.failure().expect("refused");
         assert!(matches!(error, StreamError::ApiMisuse(_)), "{error}");
     }
+
+    #[test]
+    fn no_time_overflows_the_clock() {
+        let end = || {
+            let patient = Liveness::new(Duration::MAX).every(Duration::MAX);
+            Over::new(Framing::new(1024), Heartbeat::new(patient))
+        };
+        let mut bench = Bench::new(end(), end());
+        bench.left.write(Frames::single("hello".into()));
+        bench.run();
+        assert_eq!(bench.right.received().len(), 1);
+    }
 }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Shortest time of silence after which an end may be taken for dead.
 pub const MIN_SILENCE: Duration = Duration::from_millis(200);
+/// The longest of all times, a hundred years: no clock overflows with it.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// How an end notices that the other one is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ impl Liveness {
     /// Sends something at least every third of `silence`, and takes the peer for dead after `silence`, which is at
     /// least [`MIN_SILENCE`]. The peer is told, and sends something in time whatever its own settings are.
     pub fn new(silence: Duration) -> Self {
-        let silence = silence.max(MIN_SILENCE);
+        let silence = silence.clamp(MIN_SILENCE, FOR_EVER);
         Self {
             every: silence / 3,
             silence,
@@ -41,7 +43,7 @@ impl Liveness {
     /// Sets how often something is sent; at most every tenth of [`MIN_SILENCE`].
     #[must_use]
     pub fn every(mut self, every: Duration) -> Self {
-        self.every = every.max(MIN_SILENCE / 10);
+        self.every = every.clamp(MIN_SILENCE / 10, FOR_EVER);
         self
     }
 

@@ -12,6 +12,8 @@ const TICKS: u32 = 16;
 /// It looks at least this often.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
 const SHORTEST_TICK: Duration = Duration::from_millis(1);
+/// What stands for a time that the clock does not reach: a hundred years.
+pub(super) const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Settings of a pool.
 ///

@@ -126,12 +126,17 @@ impl<'a, R: Recipe> Place<'a, R> {
 
     fn given(&mut self, cx: &Context<'_>) -> Option<Result<Grant<R::Connection>, PoolError>> {
         let ticket = self.ticket?;
+        let mut waker = Some(cx.waker().clone());
         self.shared.change(|state, _| {
             let given = state.line.take(ticket);
             match &given {
                 Some(Ok(_)) => state.counts.acquired += 1,
                 Some(Err(_)) => {}
-                None => state.line.set_waker(ticket, cx.waker()),
+                None => {
+                    waker = waker
+                        .take()
+                        .map(|waker| state.line.set_waker(ticket, waker))
+                }
             }
             given
         })
@@ -185,8 +190,10 @@ impl<'a, R: Recipe> Place<'a, R> {
 impl<R: Recipe> Drop for Place<'_, R> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            self.shared
+            let waiter = self
+                .shared
                 .change(|state, woken| state.leave(ticket, woken));
+            drop(waiter);
         }
     }
 }

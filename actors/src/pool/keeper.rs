@@ -16,7 +16,7 @@ use actix::{Actor, Handler, Message, MessageResult, ResponseFuture};
 use tokio::{sync::oneshot, time::Sleep};
 
 use super::{
-    config::DialFailure,
+    config::{DialFailure, FOR_EVER},
     errand,
     error::{PoolError, WaitedFor},
     event::{Subscribe, Subscriber, Subscribers, Told},
@@ -274,8 +274,6 @@ impl<R: Recipe> Keeper<R> {
         self.drains.push(answer);
     }
 }
-
-const FOR_EVER: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
 
 impl<R: Recipe> Handler<StartDrain> for Keeper<R> {
     type Result = ();

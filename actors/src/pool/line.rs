@@ -134,19 +134,20 @@ impl<C> Line<C> {
         self.given.remove(&ticket)
     }
 
-    /// Names the task to wake.
-    pub(super) fn set_waker(&mut self, ticket: Ticket, waker: &Waker) {
+    /// Names the task to wake. Gives the waker that is not needed any more: what it drops may be anything, so not under the lock.
+    pub(super) fn set_waker(&mut self, ticket: Ticket, waker: Waker) -> Waker {
         let waiting = self.waiting.get_mut(&ticket);
-        if let Some(waiter) = waiting.or_else(|| self.checking.get_mut(&ticket)) {
-            waiter.waker.clone_from(waker);
+        match waiting.or_else(|| self.checking.get_mut(&ticket)) {
+            Some(waiter) => std::mem::replace(&mut waiter.waker, waker),
+            None => waker,
         }
     }
 
-    /// Somebody goes. Gives what it was given and did not take.
-    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<Grant<C>> {
-        self.waiting.remove(&ticket);
-        self.checking.remove(&ticket);
-        self.given.remove(&ticket)?.ok()
+    /// Somebody goes. Gives its entry, and what it was given and did not take.
+    pub(super) fn leave(&mut self, ticket: Ticket) -> (Option<Waiter>, Option<Grant<C>>) {
+        let waiting = self.waiting.remove(&ticket);
+        let waiter = waiting.or_else(|| self.checking.remove(&ticket));
+        (waiter, self.given.remove(&ticket).and_then(Result::ok))
     }
 
     /// Tells the first `count` that a connection is being made for each of them.

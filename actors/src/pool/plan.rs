@@ -172,7 +172,7 @@ impl<C> State<C> {
     }
 
     /// Connections that are there or will be.
-    fn live(&self) -> usize {
+    pub(super) fn live(&self) -> usize {
         self.sites
             .iter()
             .map(|site| site.total() - site.closing)

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::config::FOR_EVER;
 use crate::{
     backoff::{Backoff, BackoffConfig},
     error::StreamError,
@@ -125,9 +126,10 @@ impl<C> Site<C> {
             Health::Out { .. } => return false,
         };
         let was_up = !self.is_out();
+        let after = self.backoff.next_retry(now).after;
         self.health = Health::Out {
             since,
-            until: now + self.backoff.next_retry(now).after,
+            until: now.checked_add(after).unwrap_or(now + FOR_EVER),
             is_probed: false,
         };
         was_up

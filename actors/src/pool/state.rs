@@ -223,7 +223,7 @@ impl<C> State<C> {
         };
         if is_over {
             Some(Retired::Closed)
-        } else if self.total() > self.max_size {
+        } else if self.live() > self.max_size {
             Some(Retired::Resized)
         } else if member.expires_at.is_some_and(|at| at <= self.now) {
             Some(Retired::Expired)
@@ -328,6 +328,12 @@ impl<C> State<C> {
         member: Member<C>,
         woken: &mut Woken,
     ) {
+        if self.phase == Phase::Closed {
+            self.line.give(ticket, Err(PoolError::Closed));
+            woken.push(waiter.waker);
+            self.retire(member, Retired::Closed, woken);
+            return;
+        }
         self.line.join_checking(ticket, waiter);
         self.jobs.checks.push((ticket, member));
         self.call_keeper(woken);
@@ -360,9 +366,10 @@ impl<C> State<C> {
         }
     }
 
-    /// Somebody who waited goes, whatever it was given meanwhile.
-    pub(super) fn leave(&mut self, ticket: Ticket, woken: &mut Woken) {
-        if let Some(grant) = self.line.leave(ticket) {
+    /// Somebody who waited goes, whatever it was given meanwhile. Gives its entry, to be dropped without the lock.
+    pub(super) fn leave(&mut self, ticket: Ticket, woken: &mut Woken) -> Option<Waiter> {
+        let (waiter, grant) = self.line.leave(ticket);
+        if let Some(grant) = grant {
             let Grant {
                 member,
                 needs_check,
@@ -376,6 +383,7 @@ impl<C> State<C> {
             // It may have been the last one for whom connections were kept.
             self.call_keeper(woken);
         }
+        waiter
     }
 
     /// Has the actor come.

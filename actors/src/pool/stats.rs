@@ -239,8 +239,9 @@ impl Metrics {
         let retired = self.retired.iter_mut();
         let retired = retired.zip(Retired::ALL.map(|why| stats.retired.of(why)));
         for ((counter, told), now) in counters.into_iter().chain(retired) {
-            counter.increment(now - *told);
-            *told = now;
+            // One that is found broken is counted back, and the next one in its place is no news.
+            counter.increment(now.saturating_sub(*told));
+            *told = now.max(*told);
         }
     }
 }
@@ -268,5 +269,17 @@ mod tests {
             assert_eq!(counts.of(why), times as u64 + 1);
         }
         assert_eq!(counts.total(), (1..=8).sum::<u64>());
+    }
+
+    #[test]
+    fn what_was_not_given_out_after_all_is_not_told_twice() {
+        let mut metrics = Metrics::new();
+        for acquired in [1, 0, 1, 2] {
+            metrics.tell(&PoolStats {
+                acquired,
+                ..PoolStats::default()
+            });
+        }
+        assert_eq!(metrics.acquired.1, 2);
     }
 }

@@ -223,3 +223,33 @@ fn a_storm_of_cancellations_loses_nothing() {
     assert_eq!((stats.in_use, stats.waiting), (3, 0));
     assert!(peers.most_open.load(SeqCst) <= 3);
 }
+
+/// A task that holds a connection for as long as somebody may wake it.
+struct Holder(#[expect(dead_code, reason = "its drop counts")] parking_lot::Mutex<Lease<Fake>>);
+
+impl std::task::Wake for Holder {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// What a waker holds may return a connection as it goes.
+#[test]
+fn wakers_go_without_the_lock() {
+    let (pool, _) = pool(config(1));
+    for is_replaced in [true, false] {
+        let lease = pool.get_blocking().expect("the peers answer");
+        let holder = Holder(parking_lot::Mutex::new(lease));
+        let mut getting = get(&pool);
+        {
+            let waker = Waker::from(Arc::new(holder));
+            let waiting = getting.as_mut().poll(&mut Context::from_waker(&waker));
+            assert!(waiting.is_pending(), "there is only one");
+        }
+        if is_replaced {
+            assert!(poll(&mut getting).is_pending(), "it looked just before");
+            assert!(poll(&mut getting).is_ready(), "it was the last one's");
+        } else {
+            drop(getting);
+        }
+        assert_eq!((pool.stats().in_use, pool.stats().idle), (0, 1));
+    }
+}

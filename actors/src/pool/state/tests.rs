@@ -333,3 +333,51 @@ fn a_drain_serves_those_who_wait_and_nobody_else() {
     assert_eq!(world.books.phase, Phase::Closed);
     assert!(plan.is_done);
 }
+
+#[test]
+fn a_smaller_pool_keeps_what_it_has_room_for_while_others_close() {
+    let mut world = World::new(&config().min_idle(4), 1, 0);
+    world.keep();
+    while !world.dials.is_empty() {
+        world.dial_ends(true);
+    }
+    (0..4).for_each(|_| world.get(None));
+    world.books.resize(2, &mut Woken::new());
+    let waiting = world.join(None);
+    (0..4).for_each(|_| world.returns(None));
+    assert_eq!(world.collect(), [waiting], "there is one for it");
+    world.keep();
+    assert_eq!((world.books.idle(), world.closing.len()), (1, 2));
+}
+
+#[test]
+fn whoever_would_have_a_connection_of_a_closed_pool_checked_is_told() {
+    let mut world = World::new(&config().check(Check::Always), 1, 0);
+    world.get(None);
+    world.keep();
+    world.dial_ends(true);
+    world.collect();
+    world.returns(None);
+    let Taken::Unchecked(member) = world.books.take() else {
+        panic!("it is idle");
+    };
+    world.books.abandon(&mut Woken::new());
+    let ticket = world.books.line.ticket();
+    world.check(Some(ticket), member);
+    let told = world.books.line.take(ticket);
+    assert!(matches!(told, Some(Err(PoolError::Closed))), "it hangs");
+    assert_eq!(world.books.in_use(), 0);
+}
+
+#[test]
+fn no_pace_of_retries_overflows_the_clock() {
+    let never = BackoffConfig::default().seed(1).eager(Duration::MAX);
+    let mut world = World::new(&config().backoff(never), 1, 0);
+    world.join(None);
+    for _ in 0..2 {
+        world.keep();
+        world.dial_ends(false);
+    }
+    world.keep();
+    assert!(world.dials.is_empty() && world.books.sites[0].is_out());
+}
