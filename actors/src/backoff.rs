@@ -98,7 +98,7 @@ pub struct Backoff {
 }
 
 /// Shortest range of delays: attempts without one would keep a processor busy.
-const SHORTEST: Duration = Duration::from_millis(1);
+pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Backoff {
     /// At the start of an outage.

@@ -357,3 +357,40 @@ fn plain_threads_use_the_blocking_twins() {
     drop(channel);
     client.close_blocking().expect("closed");
 }
+
+#[tokio::test]
+async fn a_flush_tells_of_a_loss_behind_which_something_was_sent() {
+    let mut server = Server::start().await;
+    let client = supervised(server.port());
+    let mut events = client.events();
+    within("sending", client.send("one")).await.expect("sent");
+    server.next().await.abort();
+    wait_for("the way back", &mut events, |event| {
+        matches!(event, ConnectionEvent::Restored { .. })
+    })
+    .await;
+    let _second = server.next().await;
+    within("sending", client.send("two")).await.expect("sent");
+    let error = within("flushing", client.flush()).await;
+    let error = error.expect_err("the first one may not have arrived");
+    assert!(
+        matches!(&error, rpyc_actors::StreamError::ConnectionLost(lost) if lost.generation == 1),
+        "{error}"
+    );
+    within("flushing", client.flush()).await.expect("told once");
+}
+
+#[tokio::test]
+async fn connections_that_are_not_there_yet_cannot_be_given_up() {
+    let mut server = Server::start().await;
+    let client = supervised(server.port());
+    within("a connection", client.connected())
+        .await
+        .expect("it is there");
+    let first = server.next().await;
+    client.give_up(u64::MAX);
+    drop(first);
+    within("sending", client.send("one")).await.expect("sent");
+    let came = within("receiving", server.next().await.recv()).await;
+    assert_eq!(came.expect("open").as_deref(), Some(&b"one"[..]));
+}

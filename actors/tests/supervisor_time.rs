@@ -585,3 +585,53 @@ fn the_last_handle_closes_the_connection() {
         assert!(address.upgrade().is_none_or(|address| !address.connected()));
     });
 }
+
+#[test]
+fn what_is_sent_during_a_flush_is_left_for_the_next_one() {
+    virtually(async {
+        const LARGE: usize = 200_000;
+        let (place, mut accepts) = Place::new(Peer::Serves);
+        let client = place.chain().supervise(seeded());
+        let mut peer = accepts.recv().await.expect("the supervisor dials");
+        client.send(vec![1; LARGE]).await.expect("sent");
+        let mut flush = std::pin::pin!(client.flush());
+        let pending = tokio::time::timeout(Duration::ZERO, &mut flush).await;
+        assert!(pending.is_err(), "the peer reads nothing");
+        client.send(vec![2; LARGE]).await.expect("sent");
+        let mut came = vec![0; 2 * (LARGE + 6)];
+        tokio::io::AsyncReadExt::read_exact(&mut peer, &mut came)
+            .await
+            .expect("both");
+        flush.await.expect("the first one has left");
+        let mut events = client.events();
+        drop(peer);
+        while !matches!(next(&mut events).await, ConnectionEvent::Lost(_)) {}
+        let error = client
+            .flush()
+            .await
+            .expect_err("nobody flushed the second one");
+        assert!(error.is_connection_lost(), "{error}");
+    });
+}
+
+#[test]
+fn probes_without_a_pause_do_not_keep_the_processor_busy() {
+    virtually(async {
+        let attempts = Arc::new(AtomicU64::new(0));
+        let counted = attempts.clone();
+        let chain = Chain::new(Endpoint::custom("mine:", move || {
+            let number = counted.fetch_add(1, Ordering::Relaxed);
+            async move {
+                if number > 10_000 {
+                    std::future::pending::<()>().await;
+                }
+                Err::<DuplexStream, _>(StreamError::misuse("this can never work"))
+            }
+        }));
+        let client = chain.supervise(seeded().probe(Duration::ZERO));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let attempts = attempts.load(Ordering::Relaxed);
+        assert!(attempts <= 1001, "{attempts} in a second");
+        drop(client);
+    });
+}

@@ -10,6 +10,7 @@ use std::{
 
 use actix::{Addr, Context};
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::{
     ConnectionSupervisor, Events, Generation, Meanwhile, SupervisorConfig, SupervisorStats, Watch,
@@ -63,8 +64,39 @@ pub struct SupervisedChannel {
     pub(super) shared: Arc<Shared>,
     /// The generation whose frames this handle receives.
     pub(super) cursor: AtomicU64,
-    /// The generation that took what this handle sent last and has not flushed.
-    unflushed: AtomicU64,
+    unflushed: Mutex<Unflushed>,
+}
+
+/// What a handle sent and has not flushed.
+#[derive(Clone, Copy, Default)]
+struct Unflushed {
+    /// The first generation that took some of it; 0 when there is nothing.
+    oldest: u64,
+    /// The last one.
+    newest: u64,
+    sends: u64,
+}
+
+impl Unflushed {
+    fn took(&mut self, generation: u64) {
+        self.newest = self.newest.max(generation);
+        if self.oldest == 0 {
+            self.oldest = generation;
+        }
+        self.sends += 1;
+    }
+
+    /// A flush that began with `before` is over. What other generations took, and what was sent since, is the next one's.
+    fn settle(&mut self, before: &Self, is_lost: bool) {
+        if self.oldest != before.oldest {
+            return;
+        }
+        if self.newest > self.oldest {
+            self.oldest = self.newest;
+        } else if is_lost || self.sends == before.sends {
+            self.oldest = 0;
+        }
+    }
 }
 
 impl Clone for SupervisedChannel {
@@ -128,7 +160,7 @@ impl SupervisedChannel {
     fn of(shared: Arc<Shared>) -> Self {
         Self {
             cursor: AtomicU64::new(shared.line.present()),
-            unflushed: AtomicU64::new(0),
+            unflushed: Mutex::default(),
             shared,
         }
     }
@@ -254,7 +286,7 @@ impl SupervisedChannel {
             let number = generation.number;
             let error = match send(generation.channel, item).await {
                 Ok(()) => {
-                    self.unflushed.store(number, Ordering::Relaxed);
+                    self.unflushed.lock().took(number);
                     return Ok(());
                 }
                 Err(error) => error,
@@ -323,7 +355,8 @@ impl SupervisedChannel {
     ///
     /// Only the waiting ends.
     pub async fn flush(&self) -> Result<(), StreamError> {
-        let number = self.unflushed.load(Ordering::Relaxed);
+        let before = *self.unflushed.lock();
+        let number = before.oldest;
         if number == 0 {
             return Ok(());
         }
@@ -334,10 +367,7 @@ impl SupervisedChannel {
                 .loss_since(number)
                 .map_or(StreamError::Closed, StreamError::from)),
         };
-        // What was sent meanwhile is the next flush's.
-        let _ = self
-            .unflushed
-            .compare_exchange(number, 0, Ordering::Relaxed, Ordering::Relaxed);
+        self.unflushed.lock().settle(&before, result.is_err());
         result.map_err(|error| error.of_generation(number))
     }
 

@@ -12,7 +12,7 @@ use super::{
     line::{Generation, Line},
 };
 use crate::{
-    backoff::Backoff,
+    backoff::{Backoff, SHORTEST},
     chain::Chain,
     channel::{Channel, Subscribe},
     error::{ConnectError, ConnectFailure, ConnectionLostError, LossReason, StreamError},
@@ -124,7 +124,7 @@ impl Life {
     async fn pause(&mut self, failed: Option<StreamError>) {
         let mut retry = self.backoff.next_retry(Instant::now().into_std());
         if self.broken {
-            retry.after = self.config.probe;
+            retry.after = self.config.probe.max(SHORTEST);
         }
         let is_first_of_all = self.generation == 0 && retry.attempt == 1;
         if !is_first_of_all {

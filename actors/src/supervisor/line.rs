@@ -240,7 +240,11 @@ impl Line {
 
     /// Writing on this generation failed, though it may still be read.
     pub(super) fn cannot_write(&self, number: u64) {
-        self.change(|state| state.unwritable = state.unwritable.max(number));
+        self.change(|state| {
+            // One that is not there yet may be of use.
+            let number = number.min(state.stats.generation);
+            state.unwritable = state.unwritable.max(number);
+        });
     }
 
     /// The connection that is up, unless writing on it failed; else why there is none.
