@@ -181,3 +181,19 @@ async fn a_channel_over_pipes_carries_calls() {
     client.close().await;
     server.ended().await;
 }
+
+/// What is asked for behind the root has not left before the root came.
+#[tokio::test]
+async fn a_call_whose_root_never_came_was_not_sent() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let server = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("a client");
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut socket, &mut byte).expect("it asks for the root");
+    });
+    let client = rpyc::connect("127.0.0.1", port).await.expect("it listens");
+    let error = client.call::<i64>("add", (1, 2)).await;
+    assert!(matches!(error, Err(Error::NotSent(_))), "{error:?}");
+    server.join().expect("it went");
+}

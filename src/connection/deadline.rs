@@ -72,7 +72,13 @@ impl Link {
     /// The peer's root. It is asked for once, and then held for as long as the connection lasts.
     pub(crate) async fn root(&self, deadline: Deadline) -> Result<&IdPack, Error> {
         let ask = || self.ask_item(Ask::get_root(), deadline);
-        self.once(&self.root, deadline, ask).await
+        self.once(&self.root, deadline, ask)
+            .await
+            .map_err(|error| match error {
+                // To ask for the root changes nothing, and what it was asked for has not left.
+                Error::MayHaveRun(error) => Error::NotSent(error),
+                error => error,
+            })
     }
 
     /// A reference that the connection asks for once. Whoever comes while it is asked for waits no longer than its own deadline.
