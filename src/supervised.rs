@@ -56,20 +56,23 @@ struct Shared {
 }
 
 impl Shared {
-    /// The connection over a generation: one for each.
-    fn over(&self, generation: Generation) -> Connection {
+    /// The connection over a generation, one for each; or over a later one, if somebody knows of that already.
+    fn over(&self, generation: Generation) -> (u64, Connection) {
         let mut current = self.current.lock();
         match &*current {
-            Some((number, connection)) if *number == generation.number => connection.clone(),
+            Some((number, connection)) if *number >= generation.number => {
+                (*number, connection.clone())
+            }
             _ => {
-                let config = self.config.of_generation(generation.number);
+                let number = generation.number;
+                let config = self.config.of_generation(number);
                 let service = self.service.clone();
                 let connection = Connection::with_config(generation.channel, service, config);
-                let before = current.replace((generation.number, connection.clone()));
+                let before = current.replace((number, connection.clone()));
                 drop(current);
                 // The last handle of a connection closes it.
                 drop(before);
-                connection
+                (number, connection)
             }
         }
     }
@@ -164,8 +167,7 @@ impl SupervisedConnection {
                 Some(generation) => generation,
                 None => self.wait(until).await?,
             };
-            let number = generation.number;
-            let connection = self.shared.over(generation);
+            let (number, connection) = self.shared.over(generation);
             if !connection.closed() {
                 return Ok((number, connection));
             }
