@@ -157,13 +157,6 @@ impl Life {
         self.generation += 1;
         let number = self.generation;
         let generation = Generation { number, channel };
-        if let Some(frames) = &self.desk.borrow().frames {
-            // A channel that is lost already says so in a moment.
-            let _ = generation.channel.subscribe(Subscribe {
-                frames: Some(frames.clone()),
-                events: None,
-            });
-        }
         self.line.up(generation.clone());
         let endpoint = self.line.endpoint().clone();
         self.tell(ConnectionEvent::Connected {
@@ -175,6 +168,14 @@ impl Life {
                 endpoint,
                 generation: number,
                 downtime: lost_at.elapsed(),
+            });
+        }
+        // Behind the events, which no frame is to overtake.
+        if let Some(frames) = &self.desk.borrow().frames {
+            // A channel that is lost already says so in a moment.
+            let _ = generation.channel.subscribe(Subscribe {
+                frames: Some(frames.clone()),
+                events: None,
             });
         }
         generation
