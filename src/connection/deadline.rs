@@ -76,7 +76,7 @@ impl Link {
             .await
             .map_err(|error| match error {
                 // To ask for the root changes nothing, and what it was asked for has not left.
-                Error::MayHaveRun(error) => Error::NotSent(error),
+                Error::MayHaveRun(error) if error.is_connection_lost() => Error::NotSent(error),
                 error => error,
             })
     }
