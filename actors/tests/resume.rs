@@ -87,16 +87,20 @@ async fn a_cut_in_either_way_is_not_noticed_above() {
     assert_eq!(line.layers.sessions().alive, 1);
 }
 
-#[tokio::test]
-async fn a_flush_waits_for_the_peer() {
-    let line = Line::plain(Weather::default()).await;
-    exchange(&line.client, &line.server).await;
-    // Connections are made and cut at once, so nothing can be acknowledged.
+/// From now on connections are made and cut at once.
+fn acknowledge_nothing(line: &Line) {
     line.chaos.weather(Weather {
         stillborn: true,
         ..Weather::default()
     });
     line.chaos.cut(Cut::Reset);
+}
+
+#[tokio::test]
+async fn a_flush_waits_for_the_peer() {
+    let line = Line::plain(Weather::default()).await;
+    exchange(&line.client, &line.server).await;
+    acknowledge_nothing(&line);
     line.client.send("kept").await.expect("it waits");
     let flush = line.client.flush();
     tokio::pin!(flush);
@@ -114,11 +118,7 @@ async fn a_flush_waits_for_the_peer() {
 async fn whoever_sends_waits_while_nothing_is_acknowledged() {
     let line = Line::plain(Weather::default()).await;
     exchange(&line.client, &line.server).await;
-    line.chaos.weather(Weather {
-        stillborn: true,
-        ..Weather::default()
-    });
-    line.chaos.cut(Cut::Reset);
+    acknowledge_nothing(&line);
     let mut sent = 0;
     let frame = || vec![7; 10_000];
     while let Ok(sending) =
@@ -242,11 +242,7 @@ async fn a_client_that_is_gone_for_too_long_is_lost_at_the_server() {
     let client = Layers::new().resume(plain().linger(linger));
     let line = Line::new(Weather::default(), client, server).await;
     exchange(&line.client, &line.server).await;
-    line.chaos.weather(Weather {
-        stillborn: true,
-        ..Weather::default()
-    });
-    line.chaos.cut(Cut::Reset);
+    acknowledge_nothing(&line);
     for end in [&line.client, &line.server] {
         let why = session_lost(end).await;
         assert!(matches!(why, SessionLost::LingerOver { .. }), "{why}");
