@@ -57,6 +57,7 @@ fn rows() -> Vec<Row> {
         tuned("threads", M1, Place::OtherThread, Style::Single, Some(1.2)),
         ping_pong("arbiter", Place::Arbiter, 1.2, Some(1.3)),
         ping_pong("thread", Place::OtherThread, 1.6, None),
+        limit_of_threads(),
         in_flight(2.5),
         layers_one_way("single", Style::Single),
         layers_one_way("batches", BATCH),
@@ -137,6 +138,27 @@ fn limit(size: Size) -> Row {
             },
             steps: 1,
             metrics: vec![(Metric::Rate, None)],
+        }],
+    }
+}
+
+/// A question from another thread, beside what it costs where a task owns a `Framed`: the threads are as many, and so are
+/// the times that one wakes another.
+fn limit_of_threads() -> Row {
+    let size = B64.1;
+    Row {
+        name: "limit/thread".to_owned(),
+        size,
+        ours: questions(Layers::new(), Place::OtherThread, size),
+        peers: vec![Peer {
+            contender: Contender {
+                name: "Framed of another thread",
+                measure: Box::new(move |time| {
+                    framed::ping_pong_across(time, Tuning::Default, size)
+                }),
+            },
+            steps: 1,
+            metrics: vec![(Metric::P50, None), (Metric::P99, None)],
         }],
     }
 }

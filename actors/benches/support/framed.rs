@@ -7,6 +7,7 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::mpsc,
 };
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
@@ -159,6 +160,50 @@ pub(crate) fn ping_pong(time: Duration, tuning: Tuning, size: usize) -> Outcome 
             while !stop.is_set() {
                 wire.send(question.clone()).await.expect("the peer reads");
                 let answer = wire.next().await.expect("an answer").expect("no loss");
+                assert_eq!(
+                    answer.len(),
+                    size,
+                    "the answer has the size of the question"
+                );
+                asked += 1;
+                watch.lap();
+            }
+            let _ = reports.sent.send(asked);
+            let _ = reports.outcome.send(watch.stop());
+        });
+    })
+}
+
+/// One question after the other, asked on another thread than that of the `Framed`: what passes between the two
+/// goes through tokio's channels, as it does where a task owns the connection.
+pub(crate) fn ping_pong_across(time: Duration, tuning: Tuning, size: usize) -> Outcome {
+    let (near, far) = sockets();
+    let frame = Bytes::from(vec![b'x'; size]);
+    let (question, mut questions) = mpsc::unbounded_channel::<Bytes>();
+    let (answer, mut answers) = mpsc::unbounded_channel::<BytesMut>();
+    cell::run(time, |stop, reports| {
+        echo(far, tuning, Flushing::Each);
+        thread::spawn(move || async move {
+            let mut wire = tuning.wrap(socket(near));
+            loop {
+                tokio::select! {
+                    asked = questions.recv() => match asked {
+                        Some(asked) => wire.send(asked).await.expect("the peer reads"),
+                        None => return,
+                    },
+                    answered = wire.next() => {
+                        let answered = answered.expect("an answer").expect("no loss");
+                        answer.send(answered).expect("somebody waits for it");
+                    }
+                }
+            }
+        });
+        thread::spawn(move || async move {
+            let mut asked = 0;
+            let mut watch = Stopwatch::start();
+            while !stop.is_set() {
+                question.send(frame.clone()).expect("the wire is there");
+                let answer = answers.recv().await.expect("an answer");
                 assert_eq!(
                     answer.len(),
                     size,
