@@ -58,6 +58,15 @@ impl Chunk {
         self.bytes == 0
     }
 
+    /// The one piece that this chunk is, if it is one. It is empty then.
+    pub(crate) fn take_only(&mut self) -> Option<Bytes> {
+        if self.pieces.len() != 1 {
+            return None;
+        }
+        self.bytes = 0;
+        self.pieces.pop()
+    }
+
     /// The pieces in order.
     pub fn pieces(&self) -> &[Bytes] {
         &self.pieces
@@ -196,6 +205,34 @@ impl Frames {
             Part::Packed { run, .. } => payload_lengths(run).find(above),
             Part::Single { payload, .. } => Some(payload.len()).filter(above),
         })
+    }
+
+    /// The payload of the one frame that this batch is, if it is one. It is empty then.
+    pub(crate) fn take_only(&mut self) -> Option<Bytes> {
+        if self.count != 1 {
+            return None;
+        }
+        let part = self.parts.pop()?;
+        (self.count, self.bytes) = (0, 0);
+        Some(match part {
+            Part::Packed { mut run, .. } => {
+                run.advance(FRAME_HEAD);
+                run.truncate(run.len() - FLUSHER.len());
+                run
+            }
+            Part::Single { payload, .. } => payload,
+        })
+    }
+
+    /// The run of frames that this batch is, if it is one. It is empty then.
+    pub(crate) fn take_run(&mut self) -> Option<Bytes> {
+        if let [Part::Packed { run, .. }] = &mut self.parts[..] {
+            let run = std::mem::take(run);
+            self.parts.clear();
+            (self.count, self.bytes) = (0, 0);
+            return Some(run);
+        }
+        None
     }
 
     /// Moves the frames of `other` behind those of this batch.

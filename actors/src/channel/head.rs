@@ -300,7 +300,7 @@ impl Handler<Read<Chunk>> for Head {
 
     fn handle(&mut self, message: Read<Chunk>, _: &mut WorkContext<Self>) {
         if let Down::Framing(framing) = &mut self.down {
-            framing.read(message);
+            framing.read(message, &mut self.front);
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     credit::Credit,
     error::{ConnectionLostError, LossReason, StreamError},
     message::{Read, Write},
-    unit::{Chunk, FLUSHER, FRAME_HEAD, FRAME_OVERHEAD, Frames, Part, payload_length},
+    unit::{COPY_LIMIT, Chunk, FLUSHER, FRAME_HEAD, FRAME_OVERHEAD, Frames, Part, payload_length},
 };
 
 /// Lays batches out as bytes, and finds the frames in what was read.
@@ -117,6 +117,20 @@ impl Framing {
             });
         }
         Ok(Some(length + FRAME_OVERHEAD))
+    }
+
+    /// How many frames `piece` is, if it is plain frames within the limits and nothing else.
+    fn whole_frames(&self, piece: &[u8]) -> Option<usize> {
+        let (mut rest, mut count) = (piece, 0);
+        while !rest.is_empty() {
+            let size = self.frame_size(rest).ok().flatten()?;
+            if rest.get(FRAME_HEAD - 1) != Some(&0) {
+                return None;
+            }
+            rest = rest.get(size..)?;
+            count += 1;
+        }
+        Some(count)
     }
 
     /// Copies from `piece` what the kept frame lacks. Gives the frame once it is whole.
@@ -283,6 +297,49 @@ impl Codec for Framing {
             }));
         }
         result
+    }
+
+    fn write_through(
+        &mut self,
+        mut write: Write<Frames>,
+        host: &dyn Host,
+    ) -> Result<Option<Write<Chunk>>, StreamError> {
+        if self.outputs.is_empty()
+            && !self.is_separate
+            && let Some(run) = write.unit.take_run()
+        {
+            return Ok(Some(Write {
+                unit: run.into(),
+                credit: write.credit,
+            }));
+        }
+        self.handle_write(write, host)?;
+        Ok(None)
+    }
+
+    fn read_through(
+        &mut self,
+        mut read: Read<Chunk>,
+        host: &dyn Host,
+    ) -> Result<Option<Read<Frames>>, StreamError> {
+        // A short read is one piece, and mostly of whole plain frames; the end of a long one mostly is inside a frame.
+        if read.unit.len() <= COPY_LIMIT
+            && self.outputs.is_empty()
+            && self.pending.is_empty()
+            && self.kept.is_empty()
+            && let [piece] = read.unit.pieces()
+            && let Some(count) = self.whole_frames(piece)
+            && let Some(run) = read.unit.take_only()
+        {
+            let mut unit = Frames::default();
+            unit.push_run(run, count);
+            return Ok(Some(Read {
+                unit,
+                credit: read.credit,
+            }));
+        }
+        self.handle_read(read, host)?;
+        Ok(None)
     }
 
     fn handle_finish(&mut self, _: &dyn Host) -> Result<(), StreamError> {

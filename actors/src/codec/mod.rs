@@ -106,6 +106,35 @@ pub trait Codec: Send + Unpin + 'static {
     /// When the peer broke the protocol or a limit; the codec is finished then.
     fn handle_read(&mut self, read: Read<Self::Below>, host: &dyn Host) -> Result<(), StreamError>;
 
+    /// [`handle_write`](Self::handle_write), with what goes down of it at once and alone, if it does and nothing waits before it: the
+    /// host then passes it on without a detour. By default everything waits to be polled.
+    ///
+    /// # Errors
+    ///
+    /// As `handle_write`.
+    fn write_through(
+        &mut self,
+        write: Write<Self::Above>,
+        host: &dyn Host,
+    ) -> Result<Option<Write<Self::Below>>, StreamError> {
+        self.handle_write(write, host)?;
+        Ok(None)
+    }
+
+    /// [`handle_read`](Self::handle_read), as `write_through`.
+    ///
+    /// # Errors
+    ///
+    /// As `handle_read`.
+    fn read_through(
+        &mut self,
+        read: Read<Self::Below>,
+        host: &dyn Host,
+    ) -> Result<Option<Read<Self::Above>>, StreamError> {
+        self.handle_read(read, host)?;
+        Ok(None)
+    }
+
     /// Nothing more comes down. By default the finish is passed on.
     ///
     /// # Errors
@@ -219,6 +248,10 @@ impl<A: Unit, B: Unit> Outputs<A, B> {
     #[cfg(feature = "encrypt")]
     pub(crate) fn fail(&mut self, error: StreamError) {
         self.0.push_back(Output::Fail(error));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(crate) fn poll(&mut self) -> Option<Output<A, B>> {

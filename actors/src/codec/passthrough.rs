@@ -37,6 +37,30 @@ impl<U: Unit + Sync + Unpin> Codec for PassThrough<U> {
         Ok(())
     }
 
+    fn write_through(
+        &mut self,
+        write: Write<U>,
+        host: &dyn Host,
+    ) -> Result<Option<Write<U>>, StreamError> {
+        if !self.outputs.is_empty() {
+            self.handle_write(write, host)?;
+            return Ok(None);
+        }
+        Ok(Some(write))
+    }
+
+    fn read_through(
+        &mut self,
+        read: Read<U>,
+        host: &dyn Host,
+    ) -> Result<Option<Read<U>>, StreamError> {
+        if !self.outputs.is_empty() {
+            self.handle_read(read, host)?;
+            return Ok(None);
+        }
+        Ok(Some(read))
+    }
+
     fn handle_finish(&mut self, _: &dyn Host) -> Result<(), StreamError> {
         self.outputs.finish();
         Ok(())

@@ -94,6 +94,8 @@ pub(crate) struct Hosted<C: Codec> {
     /// Something was read since the last drain.
     has_read: bool,
     timer: Option<Alarm>,
+    /// The neighbour below is gone. Why is told by a message that may be among those that wait to be handled.
+    is_alone: bool,
     /// The way down was finished.
     finished: bool,
     /// The codec is finished; what it gave out before still goes up.
@@ -116,6 +118,7 @@ impl<C: Codec> Hosted<C> {
             closing: false,
             has_read: false,
             timer: None,
+            is_alone: false,
             finished: false,
             failed: None,
             over: false,
@@ -145,12 +148,26 @@ impl<C: Codec> Hosted<C> {
     }
 
     pub(crate) fn write(&mut self, message: Write<C::Above>) {
-        self.input(|codec, place| codec.handle_write(message, place));
+        let mut through = None;
+        self.input(|codec, place| {
+            through = codec.write_through(message, place)?;
+            Ok(())
+        });
+        if let Some(write) = through {
+            self.pass_down(|below| below.write(write));
+        }
     }
 
-    pub(crate) fn read(&mut self, message: Read<C::Below>) {
+    pub(crate) fn read(&mut self, message: Read<C::Below>, above: &mut impl Upward<C::Above>) {
         self.has_read = true;
-        self.input(|codec, place| codec.handle_read(message, place));
+        let mut through = None;
+        self.input(|codec, place| {
+            through = codec.read_through(message, place)?;
+            Ok(())
+        });
+        if let Some(read) = through {
+            self.pass_up(read, above);
+        }
     }
 
     /// Ends the way down, once: a close may come behind a finish.
@@ -255,6 +272,9 @@ impl<C: Codec> Hosted<C> {
                 break;
             }
         }
+        if self.is_alone && self.failed.is_none() {
+            self.failed = Some(self.loss(LossReason::ActorGone));
+        }
         if std::mem::take(&mut self.has_read) && self.codec.expects_more() {
             self.below.expect_more();
         }
@@ -296,9 +316,7 @@ impl<C: Codec> Hosted<C> {
             match self.codec.poll_output(may_grow, &self.place) {
                 Ok(Some(Output::Down(write))) => self.pass_down(|below| below.write(write)),
                 Ok(Some(Output::Up(read))) => {
-                    if above.read(read).is_err() {
-                        // Nobody will ever take what comes up, so the peer must not think that somebody does.
-                        self.reset();
+                    if !self.pass_up(read, above) {
                         return;
                     }
                 }
@@ -329,11 +347,18 @@ impl<C: Codec> Hosted<C> {
         }
     }
 
-    fn pass_down(&mut self, send: impl FnOnce(&dyn Below<C::Below>) -> Result<(), Gone>) {
-        if send(&*self.below).is_err() {
-            let error = self.loss(LossReason::ActorGone);
-            self.failed.get_or_insert(error);
+    /// False when nobody will ever take what comes up.
+    fn pass_up(&mut self, read: Read<C::Above>, above: &mut impl Upward<C::Above>) -> bool {
+        let is_taken = above.read(read).is_ok();
+        if !is_taken {
+            // The peer must not think that somebody does.
+            self.reset();
         }
+        is_taken
+    }
+
+    fn pass_down(&mut self, send: impl FnOnce(&dyn Below<C::Below>) -> Result<(), Gone>) {
+        self.is_alone |= send(&*self.below).is_err();
     }
 
     /// Lets go of what the codec holds back, if somebody waits for the credit of it.

@@ -123,7 +123,7 @@ impl<C: Codec> Handler<Read<C::Below>> for Layer<C> {
     type Result = ();
 
     fn handle(&mut self, message: Read<C::Below>, _: &mut WorkContext<Self>) {
-        self.hosted.read(message);
+        self.hosted.read(message, &mut self.above);
     }
 }
 

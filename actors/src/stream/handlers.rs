@@ -16,11 +16,15 @@ use crate::{
 impl<T: Transport> Handler<Write<Chunk>> for ByteStream<T> {
     type Result = ();
 
-    fn handle(&mut self, Write { unit, credit }: Write<Chunk>, _: &mut WorkContext<Self>) {
+    fn handle(&mut self, message: Write<Chunk>, _: &mut WorkContext<Self>) {
+        let Write { mut unit, credit } = message;
         if self.write_error.is_none() {
             self.accepted += unit.len() as u64;
             self.owe(unit.len(), credit);
-            self.queue.extend(unit);
+            match unit.take_only() {
+                Some(piece) => self.queue.push_back(piece),
+                None => self.queue.extend(unit),
+            }
         }
     }
 }

@@ -65,19 +65,12 @@ pub(crate) fn poll_read<T: AsyncRead + Unpin>(
 
 /// A buffer that nobody uses any more; else the rest of the one used last; else a new one.
 fn take(ring: &mut VecDeque<BytesMut>) -> BytesMut {
-    for at in 0..ring.len() {
-        if ring[at].try_reclaim(READ_SIZE)
-            && let Some(buffer) = ring.remove(at)
-        {
-            return buffer;
-        }
+    if let Some(at) = ring.iter_mut().position(|it| it.try_reclaim(READ_SIZE)) {
+        ring.swap(0, at);
     }
-    if ring
-        .front()
-        .is_some_and(|buffer| buffer.capacity() >= MIN_ROOM)
-        && let Some(buffer) = ring.pop_front()
-    {
-        return buffer;
+    match ring.front() {
+        Some(buffer) if buffer.capacity() >= MIN_ROOM => ring.pop_front(),
+        _ => None,
     }
-    BytesMut::with_capacity(READ_SIZE)
+    .unwrap_or_else(|| BytesMut::with_capacity(READ_SIZE))
 }
