@@ -10,6 +10,7 @@
 //! waiters are served strictly in order of arrival.
 
 use std::{
+    cmp::Ordering::{Equal, Greater, Less},
     collections::{BTreeMap, VecDeque},
     fmt,
     future::Future,
@@ -454,12 +455,12 @@ impl Credit {
 
     /// Re-weighs it: what is more is charged without asking, what is less is given back.
     pub fn set(&mut self, amount: usize) {
-        if amount > self.amount {
-            self.gate
-                .state
-                .fetch_add((amount - self.amount) * UNIT, Ordering::AcqRel);
-        } else {
-            self.gate.give_back(self.amount - amount);
+        match amount.cmp(&self.amount) {
+            Greater => {
+                self.gate.overdraw(amount - self.amount);
+            }
+            Less => self.gate.give_back(self.amount - amount),
+            Equal => {}
         }
         self.amount = amount;
     }

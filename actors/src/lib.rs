@@ -15,6 +15,7 @@ pub mod encrypted;
 pub mod endpoint;
 pub mod error;
 pub mod event;
+mod here;
 #[cfg(feature = "encrypt")]
 pub mod key;
 pub mod layer;

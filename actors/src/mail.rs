@@ -5,8 +5,12 @@
 //! those that others send to the actor's [`Addr`] have an order of their own.
 
 use std::{
+    cell::RefCell,
     collections::VecDeque,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Waker,
 };
 
@@ -16,7 +20,11 @@ use actix::{
 };
 use parking_lot::Mutex;
 
-use crate::{layer::Gone, work::Work};
+use crate::{
+    here::{self, Place},
+    layer::Gone,
+    work::{Stage, Work},
+};
 
 /// The address of an actor that works, for its neighbours and handles.
 pub(crate) struct WorkAddr<A: Work> {
@@ -48,6 +56,27 @@ impl<A: Work> WorkAddr<A> {
         !self.mail.state.lock().closed
     }
 
+    /// Gives a message to a neighbour: at once if nothing comes before it and both are on this thread, by post otherwise.
+    pub(crate) fn hand<M>(&self, message: M) -> Result<(), Gone>
+    where
+        A: Handler<M>,
+        M: Message<Result = ()> + Send + 'static,
+    {
+        if !here::has_turn() {
+            return self.post(message);
+        }
+        let give = |stage: &mut Stage<A>, waker: &Waker, message| stage.take_over(message, waker);
+        match self.mail.visit(message, give) {
+            Ok(()) => Ok(()),
+            Err(message) => self.post(message),
+        }
+    }
+
+    /// For those who hold no address of the actor, and want it to work.
+    pub(crate) fn mail(&self) -> &Arc<Mail<A>> {
+        &self.mail
+    }
+
     /// Posts a message, behind those posted before.
     pub(crate) fn post<M>(&self, message: M) -> Result<(), Gone>
     where
@@ -62,9 +91,10 @@ impl<A: Work> WorkAddr<A> {
             return Err(Gone);
         }
         state.queue.push_back(envelope);
-        let was_asleep = std::mem::replace(&mut state.asleep, false);
+        let was_idle = self.mail.idle.load(Ordering::Relaxed);
+        self.mail.idle.store(false, Ordering::Release);
         drop(state);
-        if was_asleep && let Some(waker) = self.mail.waker.get() {
+        if was_idle && let Some(waker) = self.mail.waker.get() {
             waker.wake_by_ref();
         }
         Ok(())
@@ -90,14 +120,16 @@ where
 /// Messages that wait for an actor.
 pub(crate) struct Mail<A: Work> {
     state: Mutex<State<A>>,
+    /// The actor took all there was, and must be woken for more. Changed under the lock only.
+    idle: AtomicBool,
     /// Wakes the actor's task, which stays the same for its whole life.
     waker: OnceLock<Waker>,
+    /// Where the actor is, once it is started.
+    place: OnceLock<Place>,
 }
 
 struct State<A: Work> {
     queue: VecDeque<Envelope<A>>,
-    /// The actor took all there was, and must be woken for more.
-    asleep: bool,
     closed: bool,
 }
 
@@ -105,22 +137,56 @@ impl<A: Work> Default for Mail<A> {
     fn default() -> Self {
         let state = State {
             queue: VecDeque::new(),
-            asleep: false,
             closed: false,
         };
         Self {
             state: Mutex::new(state),
+            idle: AtomicBool::new(false),
             waker: OnceLock::new(),
+            place: OnceLock::new(),
         }
     }
 }
 
 impl<A: Work> Mail<A> {
-    /// Moves all there is behind `taken`. What is posted from now on wakes the task.
+    /// Notes where the actor was started.
+    pub(crate) fn is_at(&self, place: Place) {
+        self.place.get_or_init(|| place);
+    }
+
+    /// Has the actor work now instead of in its next turn, if it is on this thread and nothing comes before.
+    pub(crate) fn urge(&self) {
+        here::in_turn(|| {
+            // Whoever is in other hands has its turn anyway.
+            let _ = self.visit((), |stage, waker, ()| stage.go_on(waker));
+        });
+    }
+
+    /// Gives `what` to the actor, if it is on this thread, in nobody's hands, and nothing comes before.
+    fn visit<M>(&self, what: M, visit: impl FnOnce(&mut Stage<A>, &Waker, M)) -> Result<(), M> {
+        if self.idle.load(Ordering::Acquire)
+            && let Some(waker) = self.waker.get()
+            && let Some(actor) = self.place.get().copied().and_then(here::find)
+            && let Some(stage) = actor.downcast_ref::<RefCell<Stage<A>>>()
+            // One that waits for us to return is borrowed.
+            && let Ok(mut stage) = stage.try_borrow_mut()
+            && stage.is_free()
+        {
+            visit(&mut stage, waker, what);
+            return Ok(());
+        }
+        Err(what)
+    }
+
+    /// Moves all there is behind `taken`, without a look at the lock when nothing was posted since the last time. What is
+    /// posted from now on wakes the task.
     pub(crate) fn take(&self, taken: &mut VecDeque<Envelope<A>>, waker: &Waker) {
+        if self.idle.load(Ordering::Acquire) {
+            return;
+        }
         self.waker.get_or_init(|| waker.clone());
         let mut state = self.state.lock();
-        state.asleep = true;
+        self.idle.store(!state.closed, Ordering::Relaxed);
         if taken.is_empty() {
             std::mem::swap(&mut state.queue, taken);
         } else {
@@ -132,8 +198,12 @@ impl<A: Work> Mail<A> {
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
+        self.idle.store(false, Ordering::Relaxed);
         let dropped = std::mem::take(&mut state.queue);
         drop(state);
         drop(dropped);
     }
 }
+
+#[cfg(test)]
+mod tests;

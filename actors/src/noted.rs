@@ -60,7 +60,10 @@ impl Noted {
                 note.insert(Note::new(cx.waker()))
             }
         };
-        if self.armed && !note.woken.swap(false, Ordering::Acquire) {
+        // Looked at first, since a swap costs even if nothing changes.
+        if self.armed
+            && !(note.woken.load(Ordering::Relaxed) && note.woken.swap(false, Ordering::Acquire))
+        {
             return Poll::Pending;
         }
         let polled = poll(&mut Context::from_waker(waker));

@@ -6,22 +6,25 @@
 //! always is, and looks at the rest only when there is any.
 
 use std::{
+    cell::RefCell,
     collections::VecDeque,
     future::Future,
     pin::Pin,
+    rc::Rc,
     sync::Arc,
-    task::{Context as TaskContext, Poll},
+    task::{Context as TaskContext, Poll, Waker},
 };
 
 use actix::{
     Actor, ActorContext, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle,
-    dev::{ContextParts, Envelope, EnvelopeProxy, Mailbox, ToEnvelope},
+    dev::{ContextParts, Envelope, EnvelopeProxy, Mailbox, MessageResponse, ToEnvelope},
     fut::ActorFuture,
 };
 use tokio::sync::oneshot;
 
 use crate::{
     error::LossReason,
+    here::{self, Seat},
     mail::{Mail, WorkAddr},
     noted::Noted,
     panics,
@@ -70,7 +73,6 @@ fn letterbox<A: Work>() -> (WorkAddr<A>, Letterbox<A>) {
         mail: OwnMail(mail),
         mailbox,
         mailbox_noted: Noted::default(),
-        taken: VecDeque::new(),
     };
     (address, letterbox)
 }
@@ -197,8 +199,6 @@ struct Letterbox<A: Work> {
     mail: OwnMail<A>,
     mailbox: Mailbox<A>,
     mailbox_noted: Noted,
-    /// Mail that was taken and is not handled yet.
-    taken: VecDeque<Envelope<A>>,
 }
 
 /// Refuses mail once the actor is gone, or was never started.
@@ -211,10 +211,13 @@ impl<A: Work> Drop for OwnMail<A> {
 }
 
 impl<A: Work> Letterbox<A> {
-    fn handle_all(&mut self, actor: &mut A, ctx: &mut WorkContext<A>, cx: &TaskContext<'_>) {
-        self.mail.0.take(&mut self.taken, cx.waker());
+    fn handle_all(&mut self, stage: &mut Stage<A>, cx: &TaskContext<'_>) {
+        let Stage {
+            actor, ctx, taken, ..
+        } = stage;
+        self.mail.0.take(taken, cx.waker());
         while !ctx.waiting()
-            && let Some(mut envelope) = self.taken.pop_front()
+            && let Some(mut envelope) = taken.pop_front()
         {
             envelope.handle(actor, ctx);
         }
@@ -231,11 +234,100 @@ impl<A: Work> Letterbox<A> {
     }
 }
 
+/// An actor and what it knows of itself: in the hands of its task, or of a neighbour that has a message for it.
+pub(crate) struct Stage<A: Work> {
+    actor: A,
+    ctx: WorkContext<A>,
+    /// Mail that was taken and is not handled yet.
+    taken: VecDeque<Envelope<A>>,
+    /// The actor ended; its task has to drop it.
+    over: bool,
+}
+
+impl<A: Work> Stage<A> {
+    /// True when nothing comes before what is asked for now.
+    pub(crate) fn is_free(&self) -> bool {
+        self.ctx.started && !self.over && self.taken.is_empty() && !self.ctx.waiting()
+    }
+
+    /// Handles a message at once, and does the work that follows.
+    pub(crate) fn take_over<M>(&mut self, message: M, waker: &Waker)
+    where
+        A: Handler<M>,
+        M: Message<Result = ()> + Send + 'static,
+    {
+        self.extra_turn(waker, |actor, ctx| {
+            // The result may be of a kind that does something, but never gives anything.
+            actor.handle(message, ctx).handle(ctx, None);
+        });
+    }
+
+    /// Does the work that there is now.
+    pub(crate) fn go_on(&mut self, waker: &Waker) {
+        self.extra_turn(waker, |_, _| ());
+    }
+
+    /// A turn besides those that the actor's task gives it.
+    fn extra_turn(&mut self, waker: &Waker, first: impl FnOnce(&mut A, &mut WorkContext<A>)) {
+        let ended = self.guarded(|stage| {
+            first(&mut stage.actor, &mut stage.ctx);
+            stage.work(&mut TaskContext::from_waker(waker))
+        });
+        if ended.is_ready() || !self.ctx.spawned.is_empty() {
+            // The task ends the actor, and polls what it spawned. Until then the letterbox stays open: whoever is told of the end
+            // by a message must not find out in another way before it comes.
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Lets the actor do something. Ready when it ended, or panicked.
+    fn guarded(&mut self, turn: impl FnOnce(&mut Self) -> Poll<()>) -> Poll<()> {
+        let ended = panics::catch(|| turn(self)).unwrap_or_else(|reason| {
+            self.actor.panicked(reason);
+            Poll::Ready(())
+        });
+        self.over |= ended.is_ready();
+        ended
+    }
+
+    fn work(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let Self { actor, ctx, .. } = self;
+        if actor.work(ctx, cx).is_ready() {
+            ctx.stop();
+        }
+        if ctx.state() == ActorState::Running {
+            return Poll::Pending;
+        }
+        actor.stopped(ctx);
+        Poll::Ready(())
+    }
+
+    fn turn(&mut self, letterbox: &mut Letterbox<A>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if !self.ctx.started {
+            self.ctx.started = true;
+            self.actor.started(&mut self.ctx);
+        }
+        loop {
+            letterbox.handle_all(self, cx);
+            if self.work(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let Self { actor, ctx, .. } = self;
+            let spawned_before = ctx.last_handle;
+            if ctx.spawned.is_empty()
+                || !ctx.poll_spawned(actor, cx) && ctx.last_handle == spawned_before
+            {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
 /// The task of one actor. Its letterbox closes first, so that whoever posts to it learns that it is gone.
 struct Running<A: Work> {
     letterbox: Letterbox<A>,
-    actor: A,
-    ctx: WorkContext<A>,
+    _seat: Seat,
+    stage: Rc<RefCell<Stage<A>>>,
 }
 
 impl<A: Work> Running<A> {
@@ -248,10 +340,18 @@ impl<A: Work> Running<A> {
             spawned: Vec::new(),
             awaited: Vec::new(),
         };
-        Self {
-            letterbox,
+        let stage = Rc::new(RefCell::new(Stage {
             actor,
             ctx,
+            taken: VecDeque::new(),
+            over: false,
+        }));
+        let seat = Seat::take(stage.clone());
+        letterbox.mail.0.is_at(seat.place());
+        Self {
+            letterbox,
+            _seat: seat,
+            stage,
         }
     }
 }
@@ -260,43 +360,13 @@ impl<A: Work> Future for Running<A> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        match panics::catch(|| this.turn(cx)) {
-            Ok(polled) => polled,
-            Err(reason) => {
-                this.actor.panicked(reason);
-                Poll::Ready(())
-            }
-        }
-    }
-}
-
-impl<A: Work> Running<A> {
-    fn turn(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         let Self {
-            letterbox,
-            actor,
-            ctx,
-        } = self;
-        if !ctx.started {
-            ctx.started = true;
-            actor.started(ctx);
+            letterbox, stage, ..
+        } = self.get_mut();
+        let mut stage = stage.borrow_mut();
+        if stage.over {
+            return Poll::Ready(());
         }
-        loop {
-            letterbox.handle_all(actor, ctx, cx);
-            if actor.work(ctx, cx).is_ready() {
-                ctx.stop();
-            }
-            if ctx.state() != ActorState::Running {
-                actor.stopped(ctx);
-                return Poll::Ready(());
-            }
-            let spawned_before = ctx.last_handle;
-            if ctx.spawned.is_empty()
-                || !ctx.poll_spawned(actor, cx) && ctx.last_handle == spawned_before
-            {
-                return Poll::Pending;
-            }
-        }
+        here::in_turn(|| stage.guarded(|stage| stage.turn(letterbox, cx)))
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
     task::{Context, Poll, Waker},
 };
 
@@ -80,21 +79,30 @@ impl State {
             if self.claimed {
                 return None;
             }
-            let read = self.queue.pop_front()?;
+            let mut read = self.queue.pop_front()?;
+            // A batch of one frame, such as an answer, is not worth opening.
+            if let Some(frame) = read.unit.take_only() {
+                return Some(frame);
+            }
             self.open_batch.open(read);
         }
     }
 
     /// The next frame, `Ok(None)` at the end, or nothing yet.
     pub(super) fn take_frame(&mut self) -> Option<Result<Option<Bytes>, StreamError>> {
+        match self.next_frame() {
+            Some(frame) => Some(Ok(Some(frame))),
+            None => self.no_frame(),
+        }
+    }
+
+    /// Why there is no frame, if none will come.
+    fn no_frame(&self) -> Option<Result<Option<Bytes>, StreamError>> {
         if self.claimed {
             let what = "a unique receiver takes the frames of this channel";
             return Some(Err(StreamError::misuse(what)));
         }
-        match self.next_frame() {
-            Some(frame) => Some(Ok(Some(frame))),
-            None => self.ending.clone().map(|ending| ending.map(|()| None)),
-        }
+        self.ending.clone().map(|ending| ending.map(|()| None))
     }
 
     /// The next batch, `Ok(None)` at the end, or nothing yet.
@@ -116,6 +124,13 @@ impl State {
         !self.queue.is_empty() || !self.open_batch.frames.is_empty()
     }
 
+    /// Has the task woken by what comes.
+    fn wake_later(&mut self, cx: &Context<'_>) {
+        if !self.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.wakers.push(cx.waker().clone());
+        }
+    }
+
     /// True when a receive would not wait.
     pub(super) fn is_ready(&self) -> bool {
         self.holds_frames() || self.ending.is_some()
@@ -124,9 +139,17 @@ impl State {
 
 /// Lets go of the lock, and wakes everybody who waits.
 fn wake_all(mut state: MutexGuard<'_, State>) {
-    let wakers = std::mem::take(&mut state.wakers);
+    if state.wakers.len() > 1 {
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        return;
+    }
+    let waker = state.wakers.pop();
     drop(state);
-    wakers.into_iter().for_each(Waker::wake);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
 }
 
 impl Inbox {
@@ -160,10 +183,18 @@ impl Inbox {
         self.end(ending);
     }
 
-    /// The next frame, if there is one for handles that share the channel.
+    /// The next frame, `Ok(None)` at the end; without either the task is woken by what comes.
     #[inline]
-    pub(super) fn try_frame(&self) -> Option<Bytes> {
-        self.state.lock().next_frame()
+    pub(super) fn poll_frame(&self, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+        let mut state = self.state.lock();
+        if let Some(frame) = state.next_frame() {
+            return Poll::Ready(Ok(Some(frame)));
+        }
+        if let Some(ending) = state.no_frame() {
+            return Poll::Ready(ending);
+        }
+        state.wake_later(cx);
+        Poll::Pending
     }
 
     /// The next frame, `Ok(None)` at the end, or nothing yet.
@@ -186,11 +217,6 @@ impl Inbox {
         self.state.lock().holds_frames()
     }
 
-    /// Waits until `take` gives something.
-    pub(super) async fn wait<T>(&self, mut take: impl FnMut(&mut State) -> Option<T>) -> T {
-        poll_fn(|cx| self.poll(cx, &mut take)).await
-    }
-
     /// What `take` gives; without anything the task is woken by what comes.
     pub(super) fn poll<T>(
         &self,
@@ -201,9 +227,7 @@ impl Inbox {
         if let Some(item) = take(&mut state) {
             return Poll::Ready(item);
         }
-        if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            state.wakers.push(cx.waker().clone());
-        }
+        state.wake_later(cx);
         Poll::Pending
     }
 

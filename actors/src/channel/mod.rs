@@ -22,7 +22,9 @@ mod send;
 mod stats;
 
 use std::{
+    future::poll_fn,
     sync::{Arc, OnceLock},
+    task::Poll,
     time::Duration,
 };
 
@@ -48,6 +50,7 @@ use crate::{
     credit::Gate,
     error::{ConnectionLostError, LossReason, StreamError},
     limits::Limits,
+    mail::Mail,
     message::Flush,
     panics,
     runtime::Runtime,
@@ -63,7 +66,7 @@ struct Shared {
     info: Arc<StreamInfo>,
     /// From `info`, nearer to whoever sends.
     max_frame: usize,
-    head: OnceLock<WeakAddr<Head>>,
+    head: OnceLock<(WeakAddr<Head>, Arc<Mail<Head>>)>,
     arbiter: actix_rt::ArbiterHandle,
     stats: Counters,
     /// Some layer may hold frames back.
@@ -71,6 +74,24 @@ struct Shared {
 }
 
 impl Shared {
+    /// What `take` finds in the inbox, or will.
+    async fn receive<T>(&self, mut take: impl FnMut(&mut State) -> Option<T>) -> T {
+        poll_fn(|cx| self.urging(self.inbox.poll(cx, &mut take))).await
+    }
+
+    /// Lets frames go that were sent on the channel's own arbiter, if who sent them waits now: mostly for the answer.
+    /// The actor's next turn would come later.
+    #[inline]
+    fn urging<T>(&self, polled: Poll<T>) -> Poll<T> {
+        if polled.is_pending()
+            && !self.outbox.is_idle()
+            && let Some((_, mail)) = self.head.get()
+        {
+            mail.urge();
+        }
+        polled
+    }
+
     /// Tells everybody who waits that there is no actor any more, or that there never was one.
     ///
     /// Gives back the subscriptions that nobody served.
@@ -192,7 +213,8 @@ impl Channel {
             match panics::catch(|| build(&stream)) {
                 Ok(down) => {
                     let address = work::start(Head::new(shared.clone(), down));
-                    let _ = shared.head.set(address.address().downgrade());
+                    let mail = address.mail().clone();
+                    let _ = shared.head.set((address.address().downgrade(), mail));
                 }
                 Err(reason) => {
                     unstarted.tell(reason);
@@ -220,10 +242,8 @@ impl Channel {
     /// A dropped receive took nothing.
     #[inline]
     pub async fn recv(&self) -> Result<Option<Bytes>, StreamError> {
-        match self.shared.inbox.try_frame() {
-            Some(frame) => Ok(Some(frame)),
-            None => self.shared.inbox.wait(State::take_frame).await,
-        }
+        let shared = &*self.shared;
+        poll_fn(|cx| shared.urging(shared.inbox.poll_frame(cx))).await
     }
 
     /// Receives one frame if one is there.
@@ -345,7 +365,7 @@ impl Channel {
     /// Resolves when no frame comes any more, though some may still wait to be received: with the peer's orderly end, or
     /// with an error.
     pub(crate) async fn ending(&self) -> Result<(), StreamError> {
-        self.shared.inbox.wait(|state| state.ending()).await
+        self.shared.receive(|state| state.ending()).await
     }
 
     /// True when [`recv`](Self::recv) would not wait.
@@ -356,7 +376,7 @@ impl Channel {
     /// Resolves when [`recv`](Self::recv) would not wait.
     pub(crate) async fn readable(&self) {
         let ready = |state: &mut State| state.is_ready().then_some(());
-        self.shared.inbox.wait(ready).await;
+        self.shared.receive(ready).await;
     }
 
     /// True while frames wait to be received.
@@ -409,7 +429,7 @@ impl Channel {
     /// The actor at this end of the chain, for actors that would rather pass messages; `None` once it is gone, or while
     /// it is being started on another thread. An address does not keep the channel open, a handle does.
     pub fn address(&self) -> Option<Addr<Head>> {
-        self.shared.head.get()?.upgrade()
+        self.shared.head.get()?.0.upgrade()
     }
 
     /// Counts so far, and what is under way now.

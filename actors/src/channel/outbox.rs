@@ -4,7 +4,10 @@
 //! actor runs goes with it. An idle channel sends at once, a busy one in big batches.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Waker},
 };
 
@@ -14,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::{blocks::Blocks, head::Subscribe};
 use crate::{
-    credit::Gate,
+    credit::{BATCH_COST, Gate},
     error::{LossReason, StreamError},
     message::Flush,
     unit::{COPY_LIMIT, FRAME_OVERHEAD, Frames, FramesBuilder},
@@ -43,6 +46,8 @@ pub(super) struct Outbox {
     state: Mutex<State>,
     /// The actor left its waker, and nothing was appended since. Changed under the lock only.
     idle: AtomicBool,
+    /// Wakes the actor's task, which stays the same for its whole life.
+    waker: OnceLock<Waker>,
 }
 
 #[derive(Default)]
@@ -54,7 +59,6 @@ struct State {
     /// Credit taken ahead, so that not every small frame goes to the gate.
     prepaid: usize,
     controls: Vec<Control>,
-    waker: Option<Waker>,
     /// Why frames are refused: a finish or a close stands in line, a write failed, or the actor is gone.
     refused: Option<StreamError>,
     /// Why requests are refused, too: the actor is gone.
@@ -218,6 +222,11 @@ impl Outbox {
         state.closed.get_or_insert(error);
     }
 
+    /// True when nothing waits for the actor.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Acquire)
+    }
+
     /// Takes all there is, and sees to it that the next append wakes the task.
     ///
     /// Nothing, without a look at the lock, when nothing was appended since the last time.
@@ -227,10 +236,7 @@ impl Outbox {
         }
         let mut state = self.state.lock();
         self.idle.store(true, Ordering::Relaxed);
-        match &mut state.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        self.waker.get_or_init(|| cx.waker().clone());
         state.taken = state.appended;
         Some(state.take())
     }
@@ -255,13 +261,12 @@ impl Outbox {
 
     /// Lets go of the lock, and wakes the actor if it does not know yet that there is something.
     #[inline]
-    fn wake_actor(&self, mut state: MutexGuard<'_, State>) {
+    fn wake_actor(&self, state: MutexGuard<'_, State>) {
         if self.idle.load(Ordering::Relaxed) {
             self.idle.store(false, Ordering::Release);
-            let waker = state.waker.take();
             drop(state);
-            if let Some(waker) = waker {
-                waker.wake();
+            if let Some(waker) = self.waker.get() {
+                waker.wake_by_ref();
             }
         }
     }
@@ -279,7 +284,6 @@ impl Outbox {
     /// Takes what nobody will send any more.
     pub(super) fn abandon(&self) -> Taken {
         let mut state = self.state.lock();
-        state.waker = None;
         state.take()
     }
 }
@@ -289,8 +293,10 @@ impl State {
     fn prepay(&mut self, bytes: usize, gate: &Gate) -> bool {
         let weight = bytes.min(gate.cap());
         let missing = weight.saturating_sub(self.prepaid);
-        let ahead = if missing + PREPAID <= gate.cap() {
-            PREPAID
+        // The first frame may well be the only one: what it needs is what the batch will be worth.
+        let ahead = if self.owed == 0 { BATCH_COST } else { PREPAID };
+        let ahead = if missing + ahead <= gate.cap() {
+            ahead
         } else {
             0
         };

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    Channel,
-    inbox::{Inbox, OpenBatch, State},
+    Channel, Shared,
+    inbox::{OpenBatch, State},
 };
 use crate::{credit::Credit, error::StreamError, message::Read, runtime, unit::Frames};
 
@@ -30,8 +30,8 @@ impl Receiver {
         })
     }
 
-    pub(super) fn inbox(&self) -> &Inbox {
-        &self.channel.shared.inbox
+    pub(super) fn shared(&self) -> &Shared {
+        &self.channel.shared
     }
 
     /// Receives one frame; `None` at the peer's end.
@@ -81,11 +81,7 @@ impl Receiver {
     }
 
     async fn next_batch(&mut self) -> Result<Option<Read<Frames>>, StreamError> {
-        let inbox = self.inbox();
-        match inbox.try_next_batch() {
-            Some(result) => result,
-            None => inbox.wait(State::take_batch).await,
-        }
+        self.shared().receive(State::take_batch).await
     }
 
     /// [`recv`](Self::recv) for plain threads.

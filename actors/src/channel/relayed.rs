@@ -58,6 +58,7 @@ impl Receiver {
         &mut self,
         cx: &Context<'_>,
     ) -> Poll<Result<Option<Read<Frames>>, StreamError>> {
-        self.inbox().poll(cx, State::take_batch)
+        let shared = self.shared();
+        shared.urging(shared.inbox.poll(cx, State::take_batch))
     }
 }

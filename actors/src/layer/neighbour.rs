@@ -62,7 +62,7 @@ where
         + Handler<Detach>,
 {
     fn write(&self, message: Write<U>) -> Result<(), Gone> {
-        self.post(message)
+        self.hand(message)
     }
 
     fn finish(&self) -> Result<(), Gone> {
@@ -108,7 +108,7 @@ where
         + Handler<Tell>,
 {
     fn read(&self, message: Read<U>) -> Result<(), Gone> {
-        self.post(message)
+        self.hand(message)
     }
 
     // Whoever is gone above needs no news: it took its own state down, and told its own waiters.

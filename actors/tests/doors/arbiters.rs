@@ -1,5 +1,8 @@
 //! Arbiters and systems that stop under a channel.
 
+use futures_util::FutureExt;
+use tokio::sync::oneshot;
+
 use super::*;
 
 /// A channel to a plain socket, on an arbiter that the test may stop.
@@ -136,4 +139,28 @@ fn a_system_that_ends_takes_its_channels_down() {
         assert!(within("receiving", channel.recv()).await.is_err());
         assert!(within("sending", channel.send("late")).await.is_err());
     });
+}
+
+/// On the channel's own arbiter a question goes when whoever asked it waits for the answer, and not one turn later; before
+/// that, what is sent gathers.
+#[tokio::test]
+async fn a_question_goes_when_its_sender_waits() {
+    let (channel, _peer) = pair().await;
+    let asker = channel.clone();
+    let (done, is_done) = oneshot::channel();
+    channel.arbiter().spawn(async move {
+        asker.flush().await.expect("it lives");
+        let before = asker.stats().batches_sent;
+        asker.send_slice(b"one").await.expect("it lives");
+        asker.send_slice(b"two").await.expect("it lives");
+        let gathered = asker.stats().batches_sent - before;
+        let answer = asker.recv().now_or_never();
+        let stats = asker.stats();
+        let sent = stats.batches_sent - before;
+        let under_way = stats.bytes_under_way;
+        let _ = done.send((gathered, answer.is_none(), sent, under_way));
+    });
+    // One batch of two frames, which the kernel has.
+    let asked = within("asking", is_done).await;
+    assert_eq!(asked, Ok((0, true, 1, 0)));
 }
