@@ -106,6 +106,41 @@ async fn flips_change_single_bits() {
 }
 
 #[tokio::test]
+async fn doubled_runs_stand_where_they_were_sent_first() {
+    let weather = Weather {
+        write: 1_000..=1_000,
+        double_one_in: 10_000,
+        ..Weather::default()
+    };
+    let chaos = chaos(weather).await;
+    let sent = noise(100_000);
+    let (back, end) = echoed(&chaos, &sent).await;
+    end.expect("an orderly end");
+    let doubles = chaos.doubles();
+    assert!((5..60).contains(&doubles), "{doubles}");
+    assert!(back.len() > sent.len(), "{}", back.len());
+    // What came is what was sent, with runs in between that stood right in front of themselves.
+    let mut at = 0;
+    let mut runs = 0;
+    let mut rest = &back[..];
+    while !rest.is_empty() {
+        let same = rest.iter().zip(&sent[at..]).take_while(|(a, b)| a == b);
+        let same = same.count();
+        (at, rest) = (at + same, &rest[same..]);
+        if !rest.is_empty() {
+            let known = &rest[..8.min(rest.len())];
+            let from = at.saturating_sub(3_000);
+            let near = &sent[from..(at + known.len() - 1).min(sent.len())];
+            let again = near.windows(known.len()).rposition(|run| run == known);
+            at = from + again.expect("a run that was sent before");
+            runs += 1;
+        }
+    }
+    assert_eq!(at, sent.len());
+    assert!(runs > 0);
+}
+
+#[tokio::test]
 async fn a_direction_is_cut_after_its_bytes_the_same_way_each_time() {
     let weather = Weather {
         cut_after: Some(1_000..=5_000),

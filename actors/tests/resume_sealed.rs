@@ -15,12 +15,12 @@ use std::{
 
 use certificates::{Ca, Folder};
 use rpyc_actors::{
-    Key, Layers, StreamError,
+    ConnectionEvent, Key, Layers, StreamError,
     codec::{EncryptConfig, ResumeConfig},
 };
 use support::{
     chaos::{Chaos, Cut, Weather},
-    resumed::{Line, dial, gaps, listen, receive_all, send_until, storm, storms},
+    resumed::{Line, dial, gaps, listen, receive_all, send_until, storm, storms, watch},
     until, within,
 };
 
@@ -63,25 +63,43 @@ async fn load(line: &Line, enough: impl Fn(u64) -> bool) -> (u64, Duration) {
     result
 }
 
-#[tokio::test]
-async fn flipped_bits_are_noticed_and_the_session_goes_on() {
+/// Loads a session in weather that spoils what passes, until there was enough of that.
+async fn spoiled(weather: Weather, name: &str, count: fn(&Chaos) -> u64) {
     let line = Line::new(Weather::default(), layers(), layers()).await;
-    line.chaos.weather(Weather {
-        flip_one_in: 300_000,
-        ..Weather::default()
-    });
+    let (_watcher, mut events) = watch(&line.client).await;
+    line.chaos.weather(weather);
     line.chaos.cut(Cut::Reset);
     let began = Instant::now();
-    let flips = storms().min(200);
+    let due = storms().min(200);
     let (frames, time) = load(&line, |_| {
-        line.chaos.flips() >= flips || began.elapsed() > Duration::from_secs(20)
+        count(&line.chaos) >= due || began.elapsed() > Duration::from_secs(20)
     })
     .await;
-    assert!(line.chaos.flips() >= flips.min(5), "{}", line.chaos.flips());
-    eprintln!(
-        "{} flipped bits, {frames} frames in {time:?}",
-        line.chaos.flips()
-    );
+    let done = count(&line.chaos);
+    assert!(done >= due.min(5), "{done}");
+    let lost = std::iter::from_fn(|| events.try_recv().ok())
+        .filter(|event| matches!(event, ConnectionEvent::Detached { .. }))
+        .count();
+    assert!(lost > 1, "only the link that the test cut was lost");
+    eprintln!("{done} {name}, {frames} frames in {time:?} over {lost} links");
+}
+
+#[tokio::test]
+async fn flipped_bits_are_noticed_and_the_session_goes_on() {
+    let weather = Weather {
+        flip_one_in: 300_000,
+        ..Weather::default()
+    };
+    spoiled(weather, "flipped bits", Chaos::flips).await;
+}
+
+#[tokio::test]
+async fn doubled_bytes_are_noticed_and_the_session_goes_on() {
+    let weather = Weather {
+        double_one_in: 300_000,
+        ..Weather::default()
+    };
+    spoiled(weather, "runs of bytes sent twice", Chaos::doubles).await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A proxy that breaks connections: resets, ends, holes, delays, small writes and flipped bytes, repeatable by its seed.
+//! A proxy that breaks connections: resets, ends, holes, delays, small writes, flipped and doubled bytes, repeatable by its seed.
 //!
 //! It stands between a client and a server on loopback. [`Weather`] says what the connections made from then on go
 //! through; [`Chaos::cut`] ends at once those that are under way.
@@ -43,6 +43,8 @@ pub(crate) struct Weather {
     pub(crate) delay: Duration,
     /// One bit of about one byte in so many is flipped; none at 0.
     pub(crate) flip_one_in: usize,
+    /// A run of bytes is sent twice about once in so many bytes; none at 0.
+    pub(crate) double_one_in: usize,
     /// A direction is cut after so many bytes, drawn anew for each connection; never without.
     pub(crate) cut_after: Option<RangeInclusive<usize>>,
     /// A connection is cut after so long, drawn anew for each; never without.
@@ -60,6 +62,7 @@ impl Default for Weather {
             write: 1..=64 << 10,
             delay: Duration::ZERO,
             flip_one_in: 0,
+            double_one_in: 0,
             cut_after: None,
             lives: None,
             cut: Cut::Reset,
@@ -73,6 +76,7 @@ struct Counts {
     connections: AtomicU64,
     cuts: AtomicU64,
     flips: AtomicU64,
+    doubles: AtomicU64,
 }
 
 /// The proxy. Dropping it resets every connection and closes the port.
@@ -147,6 +151,11 @@ impl Chaos {
     /// Bytes changed so far.
     pub(crate) fn flips(&self) -> u64 {
         self.counts.flips.load(Ordering::Relaxed)
+    }
+
+    /// Runs of bytes sent twice so far.
+    pub(crate) fn doubles(&self) -> u64 {
+        self.counts.doubles.load(Ordering::Relaxed)
     }
 }
 
@@ -313,8 +322,11 @@ impl<'a> Direction<'a> {
                 if !self.weather.delay.is_zero() {
                     tokio::time::sleep(self.weather.delay).await;
                 }
-                if to.write_all(now).await.is_err() {
-                    return Passed::Broken;
+                let (first, again) = self.double(now);
+                for part in [&now[..first], &now[again..]] {
+                    if to.write_all(part).await.is_err() {
+                        return Passed::Broken;
+                    }
                 }
                 self.left -= size;
                 piece = later;
@@ -330,5 +342,16 @@ impl<'a> Direction<'a> {
                 self.counts.flips.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Where a first write of the piece ends, and where the second begins: before that, if bytes are to be sent twice.
+    fn double(&mut self, piece: &[u8]) -> (usize, usize) {
+        let one_in = self.weather.double_one_in;
+        if one_in == 0 || self.random.below(one_in) >= piece.len() {
+            return (piece.len(), piece.len());
+        }
+        self.counts.doubles.fetch_add(1, Ordering::Relaxed);
+        let first = 1 + self.random.below(piece.len());
+        (first, self.random.below(first))
     }
 }
