@@ -77,16 +77,24 @@ impl<T: Transport> Handler<Attach<Chunk>> for ByteStream<T> {
     type Result = ();
 
     fn handle(&mut self, Attach(above): Attach<Chunk>, _: &mut WorkContext<Self>) {
-        let before = std::mem::replace(&mut self.consumer, Consumer::Attached(above));
-        if let Consumer::OnDemand(demand) = before {
-            let (surplus, waiting) = demand.hand_over();
-            for answer in waiting {
-                // Whoever asked may have gone.
-                let _ = answer.send(Err(became_a_channel()));
+        let before = std::mem::replace(&mut self.consumer, Consumer::Discarding);
+        match before {
+            Consumer::OnDemand(demand) => {
+                let (surplus, waiting) = demand.hand_over();
+                for answer in waiting {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(Err(became_a_channel()));
+                }
+                self.consumer = Consumer::Attached(above);
+                if !surplus.is_empty() {
+                    self.deliver(surplus, 0);
+                }
             }
-            if !surplus.is_empty() {
-                self.deliver(surplus, 0);
+            Consumer::Attached(before) => {
+                before.hand_over(&*above);
+                self.consumer = Consumer::Attached(above);
             }
+            Consumer::Discarding => self.consumer = Consumer::Attached(above),
         }
         // What ended before is told to whoever came now.
         self.end_told = false;
