@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 /// Who is shaking hands, oldest first.
-pub(super) struct Handshakes {
+pub(crate) struct Handshakes {
     max: usize,
     state: Mutex<State>,
 }
@@ -25,14 +25,14 @@ struct UnderWay {
 }
 
 /// One handshake's turn; dropping it makes room.
-pub(super) struct Turn {
+pub(crate) struct Turn {
     handshakes: Arc<Handshakes>,
     number: u64,
     stay: oneshot::Receiver<()>,
 }
 
 impl Handshakes {
-    pub(super) fn new(max: usize) -> Arc<Self> {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self {
             max: max.max(1),
             state: Mutex::default(),
@@ -41,7 +41,7 @@ impl Handshakes {
 
     /// A turn for a newcomer. Where there are too many, the oldest of the address that has most gives way: whoever holds up handshakes
     /// pushes out its own.
-    pub(super) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Turn {
+    pub(crate) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Turn {
         let (sender, stay) = oneshot::channel();
         let mut state = self.state.lock();
         let pushed_out = (state.under_way.len() >= self.max).then(|| state.push_out());
@@ -60,6 +60,10 @@ impl Handshakes {
             number,
             stay,
         }
+    }
+
+    pub(crate) fn under_way(&self) -> usize {
+        self.state.lock().under_way.len()
     }
 }
 
@@ -81,7 +85,7 @@ impl State {
 
 impl Turn {
     /// Works while there is a turn; `None` when it was pushed out.
-    pub(super) async fn during<F: Future>(mut self, work: F) -> Option<F::Output> {
+    pub(crate) async fn during<F: Future>(mut self, work: F) -> Option<F::Output> {
         tokio::select! {
             output = work => Some(output),
             _ = &mut self.stay => None,
@@ -117,6 +121,6 @@ mod tests {
         assert_eq!(lone.during(async { 1 }).await, Some(1));
         assert_eq!(second.during(async { 2 }).await, Some(2));
         assert_eq!(newcomer.during(async { 3 }).await, Some(3));
-        assert!(handshakes.state.lock().under_way.is_empty());
+        assert_eq!(handshakes.under_way(), 0);
     }
 }

@@ -17,6 +17,7 @@ pub mod error;
 pub mod event;
 mod here;
 #[cfg(feature = "encrypt")]
+mod handshakes;
 pub mod key;
 pub mod layer;
 pub mod layers;

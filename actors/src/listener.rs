@@ -6,8 +6,6 @@
 
 mod bind;
 mod census;
-#[cfg(feature = "__tls")]
-mod handshakes;
 
 use std::{
     future::Future,
@@ -24,12 +22,12 @@ use std::{
 use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message};
 use tokio::{sync::watch, time::Sleep};
 
-#[cfg(feature = "__tls")]
-use self::handshakes::Handshakes;
 use self::{
     bind::Bound,
     census::{Census, Place},
 };
+#[cfg(feature = "__tls")]
+use crate::handshakes::Handshakes;
 use crate::{
     endpoint::Endpoint,
     error::{ConnectError, StreamError},

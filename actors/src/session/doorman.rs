@@ -39,22 +39,32 @@ pub(super) fn greet(sessions: &Arc<Sessions>, opened: Opened, offer: Offer) {
     })));
     // A link that is gone already is noticed by the decision that never comes.
     let _ = opened.below.attach(Box::new(doorman));
+    let turn = sessions.turn(&opened.stream);
     let sessions = sessions.clone();
     actix_rt::spawn(async move {
         let patience = sessions.config().handshake_timeout;
-        match tokio::time::timeout(patience, decision).await {
-            Ok(Ok(Ok((request, binding)))) => sessions.admit(request, binding, opened, offer),
-            Ok(Ok(Err(error))) => {
-                tracing::warn!(%error, endpoint, "a client asked for no session");
-                opened.below.abort();
-                opened.below.detach();
+        let waiting = tokio::time::timeout(patience, decision);
+        match turn.during(waiting).await {
+            Some(Ok(Ok(Ok((request, binding))))) => {
+                sessions.admit(request, binding, opened, offer);
+                return;
             }
-            Ok(Err(_)) | Err(_) => {
+            Some(Ok(Ok(Err(error)))) => {
+                tracing::warn!(%error, endpoint, "a client asked for no session");
+            }
+            Some(Ok(Err(_)) | Err(_)) => {
                 tracing::debug!(endpoint, "a client went, or said nothing in time");
-                opened.below.abort();
-                opened.below.detach();
+            }
+            None => {
+                sessions.count_pushed_out();
+                tracing::warn!(
+                    endpoint,
+                    "a client has not said what it wants, as too many have not: it gives way to a newer one"
+                );
             }
         }
+        opened.below.abort();
+        opened.below.detach();
     });
 }
 

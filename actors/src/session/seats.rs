@@ -4,7 +4,10 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
     net::IpAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -17,6 +20,7 @@ use super::{
 use crate::{
     codec::resume::{Binding, Identity, Request, ResumeConfig},
     credit::Gate,
+    handshakes::{Handshakes, Turn},
     layer::Below,
     mail::WorkAddr,
     message::Write,
@@ -38,6 +42,10 @@ pub struct SessionStats {
     pub detached_bytes: usize,
     /// Sessions so far that were lost because too many had no connection.
     pub evicted: u64,
+    /// Connections whose client has not said yet what it wants.
+    pub asking: usize,
+    /// Connections so far that had not said what they wanted, and gave way to newer ones.
+    pub pushed_out: u64,
 }
 
 /// All sessions that began over one set of layers. Dropping it does not end them.
@@ -45,6 +53,9 @@ pub(crate) struct Sessions {
     config: ResumeConfig,
     /// What this run of the server is known by.
     incarnation: [u8; 16],
+    /// Connections whose client has not said yet what it wants.
+    handshakes: Arc<Handshakes>,
+    pushed_out: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -89,6 +100,8 @@ impl Sessions {
     /// When the operating system has no random bytes.
     pub(crate) fn new(config: ResumeConfig) -> Arc<Self> {
         Arc::new(Self {
+            handshakes: Handshakes::new(config.max_handshakes),
+            pushed_out: AtomicU64::new(0),
             config,
             incarnation: random(),
             state: Mutex::default(),
@@ -99,6 +112,15 @@ impl Sessions {
         &self.config
     }
 
+    /// A turn for a connection to say what it wants.
+    pub(super) fn turn(&self, stream: &StreamHandle) -> Turn {
+        self.handshakes.enter(address(stream))
+    }
+
+    pub(super) fn count_pushed_out(&self) {
+        self.pushed_out.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn stats(&self) -> SessionStats {
         let state = self.state.lock();
         SessionStats {
@@ -106,6 +128,8 @@ impl Sessions {
             detached: state.waiting,
             detached_bytes: state.waiting_bytes,
             evicted: state.evicted,
+            asking: self.handshakes.under_way(),
+            pushed_out: self.pushed_out.load(Ordering::Relaxed),
         }
     }
 
@@ -163,10 +187,7 @@ impl Sessions {
             id,
         };
         let info = (**opened.stream.info()).clone();
-        let address = match &info.peer {
-            Some(Address::Tcp(address)) => Some(address.ip()),
-            _ => None,
-        };
+        let address = address(&opened.stream);
         let attachment = Attachment::new(0, opened.below, Some(binding));
         let session = Session::accept(
             &self.config,
@@ -304,6 +325,14 @@ impl Sessions {
     /// Takes an accepted stream on its arbiter; `offer` gets the session's when it is a new one.
     pub(crate) fn accept(self: &Arc<Self>, stream: StreamHandle, lower: &Lower, offer: Offer) {
         super::doorman::greet(self, lower.build(stream), offer);
+    }
+}
+
+/// Where a client came from; none on unix sockets.
+fn address(stream: &StreamHandle) -> Option<IpAddr> {
+    match &stream.info().peer {
+        Some(Address::Tcp(address)) => Some(address.ip()),
+        _ => None,
     }
 }
 

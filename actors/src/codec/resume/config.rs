@@ -15,6 +15,7 @@ pub struct ResumeConfig {
     pub(crate) linger: Duration,
     pub(crate) liveness: Option<Liveness>,
     pub(crate) handshake_timeout: Duration,
+    pub(crate) max_handshakes: usize,
     pub(crate) is_insecure_allowed: bool,
     pub(crate) max_detached: usize,
     pub(crate) max_detached_bytes: usize,
@@ -26,6 +27,7 @@ impl Default for ResumeConfig {
             linger: Duration::from_secs(60),
             liveness: Some(Liveness::default()),
             handshake_timeout: Duration::from_secs(5),
+            max_handshakes: 512,
             is_insecure_allowed: false,
             max_detached: 1000,
             max_detached_bytes: 256 << 20,
@@ -54,6 +56,14 @@ impl ResumeConfig {
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout.min(LONGEST);
+        self
+    }
+
+    /// Sets how many new connections a server keeps at once that have not said yet which session they are for. 512 by default, at least one; a newcomer
+    /// above that pushes out the oldest of the address that has most. Its client sees a lost link, and dials again.
+    #[must_use]
+    pub fn max_handshakes(mut self, count: usize) -> Self {
+        self.max_handshakes = count;
         self
     }
 
