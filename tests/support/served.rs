@@ -8,7 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::run::{PATIENCE, command};
+
+/// What a process needs beside its connections.
+const OTHER_DESCRIPTORS: u64 = 100;
 
 /// A running `rpyc serve`, until this is dropped.
 pub(crate) struct Served {
@@ -30,15 +35,12 @@ impl Served {
             .stderr(Stdio::null())
             .spawn()
             .expect("the command can be started");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("stdout is piped");
-        BufReader::new(out).read_line(&mut line).expect("a line");
-        let endpoint = line.trim().strip_prefix("listening on ");
-        let endpoint = endpoint.unwrap_or_else(|| panic!("{command:?}: {line:?}"));
-        Self {
-            endpoint: endpoint.to_owned(),
-            child,
-        }
+        let out = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let mut lines = out.lines().map(|line| line.expect("text"));
+        // A test's own binary says other things first.
+        let endpoint = lines.find_map(|line| Some(line.strip_prefix("listening on ")?.to_owned()));
+        let endpoint = endpoint.unwrap_or_else(|| panic!("{command:?} does not listen"));
+        Self { endpoint, child }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -118,4 +120,26 @@ pub(crate) fn resident(process: u32) -> u64 {
     kib.and_then(|text| text.parse::<u64>().ok())
         .expect("a number")
         << 10
+}
+
+/// Lets this process and its children have so many connections each; says if that is not possible.
+pub(crate) fn allow_descriptors(count: usize) -> bool {
+    let needed = count as u64 + OTHER_DESCRIPTORS;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= needed) {
+        return true;
+    }
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if maximum.is_none_or(|maximum| maximum >= needed)
+        && setrlimit(Resource::Nofile, raised).is_ok()
+    {
+        return true;
+    }
+    let what = format!("{needed} descriptors are not allowed, so a test did not run");
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{what}");
+    eprintln!("{what}");
+    false
 }
