@@ -12,6 +12,7 @@ mod link;
 mod nested;
 mod pool;
 mod pulse;
+mod scratch;
 mod serving;
 mod waiting;
 

@@ -26,7 +26,8 @@ use rpyc_actors::{
 use tokio::time::Sleep;
 
 use super::{
-    Connection, Hold, Link, answer::answer, link::Incoming, nested::Handling, waiting::Failure,
+    Connection, Hold, Link, answer::answer, link::Incoming, nested::Handling, scratch,
+    waiting::Failure,
 };
 use crate::{
     connection::Exported,
@@ -51,7 +52,6 @@ pub(super) fn start(link: Arc<Link>, hold: Option<Hold>) {
             queue: VecDeque::new(),
             queued_bytes: 0,
             running: FuturesUnordered::new(),
-            incoming: Vec::new(),
             timer: None,
             peer_closes: false,
             patience: None,
@@ -77,7 +77,6 @@ pub(super) struct Serving {
     queue: VecDeque<(usize, Seq, Request<Exported>)>,
     queued_bytes: usize,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Outcome>>>>,
-    incoming: Vec<(usize, Incoming)>,
     timer: Option<Pin<Box<Sleep>>>,
     /// The peer said that it closes. What it asked for before is finished, as stock Python does: a client may send calls whose
     /// answers it does not want, and close.
@@ -95,7 +94,7 @@ pub(super) struct Serving {
 
 impl Serving {
     fn handle_frames(&mut self, frames: Frames) {
-        let mut incoming = std::mem::take(&mut self.incoming);
+        let mut incoming = scratch::take();
         let result = self.link.handle_frames(frames, &mut incoming);
         let mut is_late = false;
         for (size, message) in incoming.drain(..) {
@@ -105,7 +104,7 @@ impl Serving {
         if is_late {
             self.link.hurry_the_next();
         }
-        self.incoming = incoming;
+        scratch::keep(incoming);
         let (unread, limit) = (self.link.unread(), self.link.limits.unread_bytes);
         if unread > limit {
             self.end(StreamError::LimitExceeded {
@@ -164,6 +163,10 @@ impl Serving {
             return;
         }
         self.queued_bytes += size;
+        if self.queue.capacity() == 0 {
+            // Enough for one request after the other, and what an idle connection keeps.
+            self.queue.reserve_exact(1);
+        }
         self.queue.push_back((size, seq, request));
         self.serve();
     }

@@ -225,29 +225,37 @@ impl<A: Unit, B: Unit> Default for Outputs<A, B> {
 
 impl<A: Unit, B: Unit> Outputs<A, B> {
     pub(crate) fn down(&mut self, unit: B, credit: Credit) {
-        self.0.push_back(Output::Down(Write { unit, credit }));
+        self.push(Output::Down(Write { unit, credit }));
     }
 
     pub(crate) fn up(&mut self, unit: A, credit: Credit) {
-        self.0.push_back(Output::Up(Read { unit, credit }));
+        self.push(Output::Up(Read { unit, credit }));
     }
 
     pub(crate) fn finish(&mut self) {
-        self.0.push_back(Output::Finish);
+        self.push(Output::Finish);
     }
 
     pub(crate) fn end(&mut self) {
-        self.0.push_back(Output::End);
+        self.push(Output::End);
     }
 
     #[cfg(feature = "encrypt")]
     pub(crate) fn event(&mut self, event: ConnectionEvent) {
-        self.0.push_back(Output::Event(event));
+        self.push(Output::Event(event));
     }
 
     #[cfg(feature = "encrypt")]
     pub(crate) fn fail(&mut self, error: StreamError) {
-        self.0.push_back(Output::Fail(error));
+        self.push(Output::Fail(error));
+    }
+
+    fn push(&mut self, output: Output<A, B>) {
+        if self.0.capacity() == 0 {
+            // Most codecs give one at a time, and an idle connection keeps the room for as long as it lives.
+            self.0.reserve_exact(1);
+        }
+        self.0.push_back(output);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
