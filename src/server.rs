@@ -185,9 +185,16 @@ impl Server {
     /// Stops accepting, tells clients whose sessions can be resumed ([`GoingAway`](rpyc_actors::ConnectionEvent::GoingAway)), lets each
     /// connection finish the requests it has, and ends it; what is left after `deadline` is cut off. Returns whether all ended in time. The
     /// listening sockets are closed then, and the files of unix sockets gone.
+    ///
+    /// Where sessions can be resumed, their clients may come back over new connections until then; others are refused
+    /// ([`PeerGoing`](rpyc_actors::error::SessionLost::PeerGoing)).
     pub async fn drain(self, deadline: Duration) -> bool {
-        self.stop_accepting();
-        self.shared.config.layers.go_away();
+        if self.shared.config.layers.resumes() {
+            self.shared.stopped.store(true, Ordering::Release);
+            self.shared.config.layers.go_away();
+        } else {
+            self.stop_accepting();
+        }
         let links: Vec<_> = self
             .shared
             .connections
@@ -220,6 +227,7 @@ impl Server {
                 false
             }
         };
+        self.stop_accepting();
         for listener in &self.listeners {
             listener.stopped().await;
         }
@@ -276,9 +284,13 @@ impl Shared {
 
     /// Serves a new channel over a stream; with layers that resume it may belong to one there is.
     fn serve_on(self: &Arc<Self>, stream: StreamHandle) {
+        let layers = &self.config.layers;
+        if layers.resumes() && self.stopped.load(Ordering::Acquire) {
+            layers.accept_known(stream);
+            return;
+        }
         let shared = self.clone();
-        let serve = move |channel| shared.serve(channel);
-        self.config.layers.accept(stream, serve);
+        layers.accept(stream, move |channel| shared.serve(channel));
     }
 
     fn serve(self: &Arc<Self>, channel: Channel) {

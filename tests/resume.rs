@@ -1,6 +1,9 @@
 //! RPyC over sessions that live on: a lost connection loses no call, and calls no function twice.
 #![cfg(feature = "rpc")]
 
+#[path = "support/unrest.rs"]
+mod unrest;
+
 use std::{
     sync::{
         Arc,
@@ -9,14 +12,14 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Context, Handler};
 use rpyc::{
-    Chain, Connection, ConnectionEvent, Layers, Server, Service, VoidService, channel::Subscribe,
-    server::ServerConfig,
+    Chain, Connection, ConnectionEvent, Layers, Server, Service, VoidService, server::ServerConfig,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
+use tokio::net::{TcpListener, TcpStream};
+use unrest::{
+    chaos::{Chaos, Cut, Weather},
+    resumed::watch,
+    within,
 };
 
 /// A way to a port that is cut again and again.
@@ -75,22 +78,6 @@ async fn calls_outlive_their_connections() {
     assert_eq!(server.connections(), 1, "one session, many connections");
 }
 
-/// Gives the events of a channel to a test.
-struct Watcher(mpsc::UnboundedSender<ConnectionEvent>);
-
-impl Actor for Watcher {
-    type Context = Context<Self>;
-}
-
-impl Handler<ConnectionEvent> for Watcher {
-    type Result = ();
-
-    fn handle(&mut self, event: ConnectionEvent, _: &mut Context<Self>) {
-        // A test that is over needs no more.
-        let _ = self.0.send(event);
-    }
-}
-
 #[tokio::test]
 async fn a_server_that_drains_tells_its_sessions() {
     let layers = || Layers::parse(["resume:insecure"]).expect("a layer");
@@ -110,24 +97,75 @@ async fn a_server_that_drains_tells_its_sessions() {
     let client = Connection::new(channel.clone(), VoidService);
     let answer = client.call::<String>("echo", ("here",)).await;
     assert_eq!(answer.expect("an answer"), "here");
-    let (sender, mut events) = mpsc::unbounded_channel();
-    let (keep, kept) = tokio::sync::oneshot::channel();
-    let head = channel.clone();
-    assert!(channel.arbiter().spawn_fn(move || {
-        let watcher = Watcher(sender).start();
-        let address = head.address().expect("started before, on this arbiter");
-        let subscription = Subscribe {
-            frames: None,
-            events: Some(watcher.downgrade().recipient()),
-        };
-        address.try_send(subscription).expect("alive");
-        keep.send(watcher).expect("the test waits");
-    }));
-    let _watcher = kept.await.expect("an arbiter");
+    let (_watcher, mut events) = watch(&channel).await;
     assert!(server.drain(Duration::from_secs(10)).await, "in time");
     let first = tokio::time::timeout(Duration::from_secs(10), events.recv()).await;
     assert!(
         matches!(first, Ok(Some(ConnectionEvent::GoingAway { .. }))),
         "{first:?}"
     );
+}
+
+#[tokio::test]
+async fn a_call_whose_connection_is_lost_gets_its_answer_from_a_server_that_drains() {
+    let layers = || Layers::parse(["resume:insecure"]).expect("a layer");
+    let (asked, mut is_asked) = tokio::sync::mpsc::unbounded_channel();
+    let (answer, may_answer) = tokio::sync::watch::channel(false);
+    let service = Service::new("Slow").async_function("answer", move || {
+        let mut may_answer = may_answer.clone();
+        asked.send(()).expect("the test waits");
+        async move {
+            may_answer
+                .wait_for(|may| *may)
+                .await
+                .expect("the test lives");
+            42
+        }
+    });
+    let server = Server::bind_with(
+        &["tcp://127.0.0.1:0".parse().expect("an endpoint")],
+        service,
+        ServerConfig::default().layers(layers()),
+    )
+    .await
+    .expect("a free port");
+    let port = server.port().expect("TCP");
+    let chaos = Chaos::before(port, 7, Weather::default()).await;
+    let chain = Chain::to(&format!("tcp://127.0.0.1:{}", chaos.port()))
+        .expect("an endpoint")
+        .layers(layers());
+    let channel = within("connecting", chain.connect()).await.expect("a way");
+    let (_watcher, mut events) = watch(&channel).await;
+    let client = Connection::new(channel, VoidService);
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.call::<i64>("answer", ()).await }
+    });
+    within("the call", is_asked.recv()).await;
+    chaos.weather(Weather {
+        stillborn: true,
+        ..Weather::default()
+    });
+    chaos.cut(Cut::Reset);
+    let lost = within("a loss", events.recv()).await;
+    assert!(
+        matches!(lost, Some(ConnectionEvent::Detached { .. })),
+        "{lost:?}"
+    );
+    let back = async {
+        // The drain was asked for before.
+        chaos.weather(Weather::default());
+        let back = within("a way back", events.recv()).await;
+        assert!(
+            matches!(back, Some(ConnectionEvent::Resumed { .. })),
+            "{back:?}"
+        );
+        answer.send_replace(true);
+        within("an answer", call).await.expect("no panic")
+    };
+    let (in_time, answered) = tokio::join!(
+        biased;
+        server.drain(Duration::from_secs(10)), back);
+    assert_eq!(answered.expect("an answer"), 42);
+    assert!(in_time);
 }

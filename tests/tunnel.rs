@@ -297,11 +297,15 @@ fn a_drain_ends_in_time_and_a_second_signal_ends_at_once() {
     );
 
     let mut client = ways.plain().client(server.port(), &["--drain", "1m"]);
-    let _connection = (client.connect(), target.accept());
+    let (near, far) = (client.connect(), target.accept());
     client.signal("TERM");
     client.says("draining");
     client.signal("TERM");
     assert_eq!(client.ended().code(), Some(128 + 15));
+    assert!(
+        is_reset(&near) && is_reset(&far),
+        "an end would say that all was carried"
+    );
 }
 
 #[test]

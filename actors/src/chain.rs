@@ -15,7 +15,7 @@ use crate::{
     layer::{Below, Hosted, Layer},
     panics,
     runtime::Runtime,
-    session::{Lower, Recipe, SessionStats, Sessions},
+    session::{Lower, Offer, Recipe, SessionStats, Sessions},
     stream::StreamHandle,
     unit::{Chunk, Frames},
     work,
@@ -196,8 +196,25 @@ impl Layers {
             Some((resumed, lower)) => {
                 let layers = self.clone();
                 let offer = move |session| take(layers.channel_over(session));
-                resumed.sessions.accept(stream, &lower, Box::new(offer));
+                let offer = Some(Box::new(offer) as Offer);
+                resumed.sessions.accept(stream, &lower, offer);
             }
+        }
+    }
+
+    /// Takes an accepted stream on its arbiter, as [`accept`](Self::accept) does, for a server that will stop: a client may go on with the
+    /// session it has, and one that wants a new session is refused
+    /// ([`PeerGoing`](crate::error::SessionLost::PeerGoing)). Without [`resume`](Self::resume) nobody can go on, and the connection is
+    /// reset.
+    ///
+    /// # Panics
+    ///
+    /// Outside of an arbiter.
+    pub fn accept_known(&self, stream: impl Into<StreamHandle>) {
+        let stream = stream.into();
+        match self.split() {
+            None => stream.abort(),
+            Some((resumed, lower)) => resumed.sessions.accept(stream, &lower, None),
         }
     }
 

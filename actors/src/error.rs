@@ -252,6 +252,9 @@ pub enum SessionLost {
     /// The peer's application gave it up.
     #[error("the peer gave it up")]
     PeerAborted,
+    /// The peer will stop, and begins no new session.
+    #[error("the peer will stop, and begins no new session")]
+    PeerGoing,
     /// The peer does not go on, for this reason of its own (see `docs/PROTOCOL.md`).
     #[error("the peer does not go on with it (reason {reason})")]
     PeerRefused {

@@ -143,6 +143,12 @@ struct Counters {
     paused: AtomicU64,
 }
 
+/// An accepted connection until it is handed on.
+struct Entry {
+    place: Place,
+    _unsettled: Unsettled,
+}
+
 /// What every accepted connection needs on its own arbiter.
 struct Clerk {
     accept: Accept,
@@ -153,8 +159,8 @@ struct Clerk {
 }
 
 impl Clerk {
-    fn take(&self, stream: StreamHandle, place: Place) {
-        stream.keep_until_gone(place);
+    fn take(&self, stream: StreamHandle, entry: Entry) {
+        stream.keep_until_gone(entry.place);
         (self.accept)(stream.with_side(Side::Accepted));
     }
 
@@ -176,7 +182,11 @@ pub struct Listener {
     census: Arc<Census>,
     runtime: Runtime,
     gone: watch::Receiver<()>,
+    settled: watch::Receiver<()>,
 }
+
+/// Kept by whoever will still call `accept`.
+type Unsettled = watch::Sender<()>;
 
 impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -212,6 +222,7 @@ impl Listener {
             let counters = Arc::<Counters>::default();
             let census = Census::new(config.max_connections, config.max_per_address);
             let (alive, gone) = watch::channel(());
+            let (unsettled, settled) = watch::channel(());
             let acceptor = Acceptor {
                 bound,
                 clerk: Arc::new(Clerk {
@@ -225,6 +236,7 @@ impl Listener {
                 counters: counters.clone(),
                 census: census.clone(),
                 pause: None,
+                unsettled,
                 _alive: alive,
             };
             Ok(Self {
@@ -234,6 +246,7 @@ impl Listener {
                 census,
                 runtime,
                 gone,
+                settled,
             })
         };
         Runtime::run_on(&arbiter, start).await?
@@ -269,6 +282,12 @@ impl Listener {
         while self.gone.clone().changed().await.is_ok() {}
     }
 
+    /// Resolves when `accept` will be called no more after [`stop`](Self::stop): each connection that was accepted before has been handed
+    /// on, or has failed in its TLS handshake.
+    pub async fn settled(&self) {
+        while self.settled.clone().changed().await.is_ok() {}
+    }
+
     /// Counts so far.
     pub fn stats(&self) -> ListenerStats {
         ListenerStats {
@@ -293,6 +312,7 @@ struct Acceptor {
     counters: Arc<Counters>,
     census: Arc<Census>,
     pause: Option<Pin<Box<Sleep>>>,
+    unsettled: Unsettled,
     /// Dropped with the actor, behind the socket: fields go in the order in which they stand.
     _alive: watch::Sender<()>,
 }
@@ -313,7 +333,11 @@ impl Acceptor {
                         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
                         let clerk = self.clerk.clone();
                         let arbiter = self.runtime.arbiter();
-                        if !arbiter.spawn_fn(move || socket.start(place, &clerk)) {
+                        let entry = Entry {
+                            place,
+                            _unsettled: self.unsettled.clone(),
+                        };
+                        if !arbiter.spawn_fn(move || socket.start(entry, &clerk)) {
                             tracing::error!("an arbiter that should carry connections has stopped");
                         }
                     }

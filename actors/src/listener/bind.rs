@@ -12,7 +12,7 @@ use std::{
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::{Clerk, ListenerConfig, census::Place};
+use super::{Clerk, Entry, ListenerConfig};
 #[cfg(feature = "__tls")]
 use crate::stream::StreamHandle;
 #[cfg(feature = "__tls")]
@@ -188,7 +188,7 @@ impl Accepted {
     }
 
     /// Makes a stream of it on the current arbiter, and hands that on: at once, or after a handshake that holds up nobody else.
-    pub(super) fn start(self, place: Place, clerk: &Arc<Clerk>) {
+    pub(super) fn start(self, entry: Entry, clerk: &Arc<Clerk>) {
         let stream = match self {
             Self::Tcp {
                 socket,
@@ -206,7 +206,7 @@ impl Accepted {
                     let peer = greeted.peer;
                     let greeting = turn.during(greeted.shake_hands());
                     match greeting.await.unwrap_or(Err(TlsError::TooMany)) {
-                        Ok(stream) => clerk.take(stream, place),
+                        Ok(stream) => clerk.take(stream, entry),
                         Err(error) => clerk.refuse(peer, &error),
                     }
                 });
@@ -219,7 +219,7 @@ impl Accepted {
             } => UnixStream::from_std(socket).map(|socket| unix::start(socket, endpoint, limits)),
         };
         match stream {
-            Ok(stream) => clerk.take(stream, place),
+            Ok(stream) => clerk.take(stream, entry),
             Err(error) => tracing::warn!(%error, "an accepted connection cannot be used"),
         }
     }

@@ -23,7 +23,7 @@ use crate::{
 type Decision = Result<(Request, Binding), StreamError>;
 
 /// Greets a client on the arbiter of its link, for as long as a handshake may take.
-pub(super) fn greet(sessions: &Arc<Sessions>, opened: Opened, offer: Offer) {
+pub(super) fn greet(sessions: &Arc<Sessions>, opened: Opened, offer: Option<Offer>) {
     let endpoint = opened.stream.endpoint().to_owned();
     if let Err(error) = check(opened.binding.as_ref(), sessions.config()) {
         tracing::warn!(%error, endpoint, "a client was refused");

@@ -20,6 +20,7 @@ mod seats;
 
 pub use seats::SessionStats;
 pub(crate) use {
+    actor::Offer,
     dialler::{Lower, Recipe},
     seats::Sessions,
 };

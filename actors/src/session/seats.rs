@@ -146,16 +146,20 @@ impl Sessions {
         }
     }
 
-    /// Gives a link to the session it is for, on whichever arbiter that lives; a new one lives on this arbiter.
+    /// Gives a link to the session it is for, on whichever arbiter that lives; a new one lives on this arbiter, if there is somebody who
+    /// takes it.
     pub(super) fn admit(
         self: &Arc<Self>,
         request: Request,
         binding: Binding,
         opened: Opened,
-        offer: Offer,
+        offer: Option<Offer>,
     ) {
         let Some(id) = request.session() else {
-            self.begin(&request, binding, opened, offer);
+            match offer {
+                Some(offer) => self.begin(&request, binding, opened, offer),
+                None => refuse(Some(opened.below), Request::refuse_new()),
+            }
             return;
         };
         let session = {
@@ -322,8 +326,13 @@ pub(super) fn refuse(below: Option<Box<dyn Below<Chunk>>>, word: bytes::Bytes) {
 }
 
 impl Sessions {
-    /// Takes an accepted stream on its arbiter; `offer` gets the session's when it is a new one.
-    pub(crate) fn accept(self: &Arc<Self>, stream: StreamHandle, lower: &Lower, offer: Offer) {
+    /// Takes an accepted stream on its arbiter; `offer` gets the session's when it is a new one. Without it there are no new ones.
+    pub(crate) fn accept(
+        self: &Arc<Self>,
+        stream: StreamHandle,
+        lower: &Lower,
+        offer: Option<Offer>,
+    ) {
         super::doorman::greet(self, lower.build(stream), offer);
     }
 }

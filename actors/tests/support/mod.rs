@@ -3,10 +3,10 @@
 
 pub(crate) mod chaos;
 pub(crate) mod measure;
+mod random;
 pub(crate) mod recorder;
 pub(crate) mod resumed;
-
-use std::{future::Future, time::Duration};
+mod waiting;
 
 use rpyc_actors::{
     Chain, Channel, Endpoint, Layers, Limits, Listener, ListenerConfig, SocketStream, TcpConfig,
@@ -16,26 +16,10 @@ use tokio::{
     sync::mpsc,
 };
 
-/// No test waits longer than this for anything: a hang is a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Awaits `future`, and fails with `what` when it hangs.
-pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("hangs: {what}"),
-    }
-}
-
-/// Asks again and again until `condition` holds: for what nobody tells, such as another process's state.
-pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    within(what, async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
-}
+pub(crate) use self::{
+    random::Random,
+    waiting::{PATIENCE, until, within},
+};
 
 /// A connected pair of channels over loopback TCP, with default limits.
 pub(crate) async fn pair() -> (Channel, Channel) {
@@ -140,22 +124,4 @@ pub(crate) fn snapped(data: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new()
         .compress_vec(data)
         .expect("snappy compresses anything")
-}
-
-/// A small generator for repeatable tests (splitmix64).
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Less than `bound`.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("below a usize")
-    }
 }

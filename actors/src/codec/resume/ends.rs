@@ -150,6 +150,7 @@ impl Resume {
         let why = match reason {
             reason if reason == Reason::Unknown as u8 => SessionLost::Unknown,
             reason if reason == Reason::Aborted as u8 => SessionLost::PeerAborted,
+            reason if reason == Reason::Going as u8 => SessionLost::PeerGoing,
             reason => SessionLost::PeerRefused { reason },
         };
         self.end((!self.is_done()).then(|| self.session_lost(why)));

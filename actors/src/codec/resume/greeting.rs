@@ -41,6 +41,11 @@ impl Request {
         })
     }
 
+    /// What a client is told that wants a new session of a server that will stop.
+    pub fn refuse_new() -> Bytes {
+        refusal(Reason::Going)
+    }
+
     /// What a client is told that came over a link like none that is allowed.
     pub fn refuse_link() -> Bytes {
         refusal(Reason::Refused)

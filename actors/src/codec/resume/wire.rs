@@ -94,6 +94,8 @@ pub(super) enum Reason {
     Aborted = 3,
     /// The other end sent what cannot be.
     Fault = 4,
+    /// This server will stop, and begins nothing new.
+    Going = 5,
 }
 
 /// All that is not DATA.

@@ -1,12 +1,15 @@
 //! [`Tunnel`]: what becomes of each connection, and how all of them end.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use rpyc::{
-    Chain, Channel, Endpoint, Layers, StreamError, StreamHandle,
+    Chain, Channel, Endpoint, Layers, Listener, StreamError, StreamHandle,
     relay::{Relayed, relay},
     stream::Address,
 };
@@ -24,6 +27,7 @@ pub(super) struct Tunnel {
     /// A layer proves who the client is, and the target is not bothered before.
     is_sealed: bool,
     alive: watch::Sender<usize>,
+    is_draining: AtomicBool,
     cut: watch::Sender<bool>,
 }
 
@@ -51,12 +55,17 @@ impl Tunnel {
             layers,
             is_sealed,
             alive: watch::Sender::new(0),
+            is_draining: AtomicBool::new(false),
             cut: watch::Sender::new(false),
         })
     }
 
     /// Takes an accepted stream, on its arbiter: the second leg is opened there, too.
     pub(super) fn accept(self: &Arc<Self>, stream: StreamHandle) {
+        if self.keeps_the_door() && self.is_draining.load(Ordering::Acquire) {
+            self.layers.accept_known(stream);
+            return;
+        }
         let alive = Alive::among(self);
         actix_rt::spawn(async move {
             let tunnel = &alive.0;
@@ -67,7 +76,13 @@ impl Tunnel {
             let result = match tunnel.end {
                 End::Client => tunnel.carry_plain(stream).await,
                 End::Server => match tunnel.channel_over(stream).await {
-                    Some(channel) => tunnel.carry_channel(channel).await,
+                    Some(channel) => {
+                        if tunnel.is_draining.load(Ordering::Acquire) {
+                            // It began when the others had been told.
+                            tunnel.layers.go_away();
+                        }
+                        tunnel.carry_channel(channel).await
+                    }
                     // What it belongs to has a line of its own.
                     None => return tracing::debug!(from, "a connection of a session that goes on"),
                 },
@@ -167,18 +182,41 @@ impl Tunnel {
         *self.alive.borrow()
     }
 
-    /// Waits until all connections have ended, for at most `limit`, and cuts off the rest. Returns how many those were.
-    pub(super) async fn drain(&self, limit: Duration) -> usize {
-        let mut alive = self.alive.subscribe();
-        let none_left = alive.wait_for(|alive| *alive == 0);
-        if tokio::time::timeout(limit, none_left).await.is_ok() {
-            return 0;
-        }
+    /// Sessions whose link is lost come back through the listener, so it stays until they have ended.
+    fn keeps_the_door(&self) -> bool {
+        self.end == End::Server && self.layers.resumes()
+    }
+
+    /// Takes nobody new, waits until all connections have ended, for at most `limit`, and cuts off the rest. Returns how many those were.
+    pub(super) async fn drain(&self, listener: &Listener, limit: Duration) -> usize {
+        let ended = async {
+            self.is_draining.store(true, Ordering::Release);
+            if self.keeps_the_door() {
+                self.layers.go_away();
+            } else {
+                listener.stop();
+                // Before anything is counted: what was accepted is drained, too, even if it still shakes hands.
+                listener.settled().await;
+            }
+            self.none_left().await;
+        };
+        let in_time = tokio::time::timeout(limit, ended).await.is_ok();
+        listener.stop();
+        listener.stopped().await;
+        if in_time { 0 } else { self.cut_off().await }
+    }
+
+    /// Resets all connections there are. Returns how many those were.
+    pub(super) async fn cut_off(&self) -> usize {
         let left = self.alive();
         self.cut.send_replace(true);
         // They are reset without asking anybody.
-        let _ =
-            tokio::time::timeout(Duration::from_secs(1), alive.wait_for(|alive| *alive == 0)).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.none_left()).await;
         left
+    }
+
+    async fn none_left(&self) {
+        // The sender lives as long as this does.
+        let _ = self.alive.subscribe().wait_for(|alive| *alive == 0).await;
     }
 }
