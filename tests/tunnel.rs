@@ -193,6 +193,9 @@ fn what_is_unsafe_is_refused() {
     );
     let said = tunnel(&["client", "--listen", near, "--to", far]);
     assert!(said.contains("nothing would be encrypted"), "{said}");
+    let anybody = "tls://192.0.2.1:7000?verify=insecure";
+    let said = tunnel(&["client", "--listen", near, "--to", anybody]);
+    assert!(said.contains("could pose as the server"), "{said}");
     let said = tunnel(&["server", "--listen", near, "--to", far]);
     assert!(
         said.contains("refusing to connect to tcp://192.0.2.1:7000"),
@@ -231,7 +234,7 @@ fn what_is_unsafe_is_refused() {
         "--listen",
         all,
         "--to",
-        far,
+        anybody,
         "--insecure",
     ]));
     drop(End::start(&[

@@ -309,6 +309,15 @@ impl Endpoint {
         }
     }
 
+    /// True when whoever is dialled here has to prove who it is, by a certificate that is checked, and nobody else can read along.
+    pub fn is_proven(&self) -> bool {
+        match &self.kind {
+            #[cfg(feature = "__tls")]
+            Kind::Tls { config, .. } => config.is_verifying(),
+            _ => false,
+        }
+    }
+
     fn fail(&self, reason: impl Into<ConnectFailure>) -> StreamError {
         ConnectError::new(self.text.clone(), reason.into()).into()
     }

@@ -238,7 +238,7 @@ impl TlsConfig {
         self.handshake_timeout.unwrap_or(HANDSHAKE_TIMEOUT)
     }
 
-    pub(super) fn is_verifying(&self) -> bool {
+    pub(crate) fn is_verifying(&self) -> bool {
         self.verify != Verify::DangerousInsecure
     }
 

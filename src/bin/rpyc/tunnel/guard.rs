@@ -29,10 +29,19 @@ pub(super) fn check(
             ),
         });
     }
-    if !is_sealed && !channel.is_local() && channel.scheme() != "tls" {
+    if is_sealed || channel.is_local() {
+        return Ok(());
+    }
+    if channel.scheme() != "tls" {
         return Err(format!(
             "refusing to carry connections over {channel}: nothing would be encrypted. Give --layer encrypt:KEYFILE, tls://, a loopback \
              address, a unix socket, {WORDS}"
+        ));
+    }
+    if end == End::Client && !channel.is_proven() {
+        return Err(format!(
+            "refusing to carry connections over {channel}: whoever stands on the way could pose as the server, read and change them. Give \
+             verify=full, ca or pin:SHA256, {WORDS}"
         ));
     }
     Ok(())
@@ -71,6 +80,19 @@ mod tests {
             let server = checked(End::Server, near, plain, true).expect_err(plain);
             assert!(server.contains("would be plain"), "{server}");
         }
+    }
+
+    #[test]
+    fn a_server_elsewhere_proves_who_it_is() {
+        let near = "tcp://127.0.0.1:1";
+        let anybody = "tls://192.0.2.1:1?verify=insecure";
+        let said = checked(End::Client, near, anybody, false).expect_err(anybody);
+        assert!(said.contains("could pose as the server"), "{said}");
+        assert_eq!(checked(End::Client, near, anybody, true), Ok(()));
+        let here = "tls://localhost:1?verify=insecure";
+        assert_eq!(checked(End::Client, near, here, false), Ok(()));
+        let tunnelled = "tls://localhost:1?verify=insecure&via=ssh://host";
+        assert!(checked(End::Client, near, tunnelled, false).is_err());
     }
 
     #[test]

@@ -74,7 +74,8 @@ struct Settings {
     /// machines is the system's
     #[arg(long, value_name = "BYTES", default_value_t = BUFFER)]
     buffer: usize,
-    /// Allows a plain side that other machines can reach, and a channel between machines without encryption or TLS
+    /// Allows a plain side that other machines can reach, and a channel between machines without encryption or TLS, or to a server that
+    /// proves nothing (verify=insecure)
     #[arg(long)]
     insecure: bool,
 }
