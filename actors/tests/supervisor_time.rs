@@ -5,8 +5,6 @@
 mod support;
 
 use std::{
-    future::Future,
-    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,121 +12,12 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use rpyc_actors::{
-    BackoffConfig, Chain, Channel, ConnectError, ConnectionEvent, Endpoint, Events, Meanwhile,
-    Received, StreamError, StreamHandle, SupervisedChannel, SupervisorConfig,
+    Chain, ConnectionEvent, Endpoint, Received, StreamError,
     error::{ConnectFailure, LossReason},
 };
-use tokio::{io::DuplexStream, sync::mpsc, time::Instant};
-
-/// Runs a test on an arbiter whose clock is virtual.
-fn virtually<F: Future>(test: F) -> F::Output {
-    actix::System::with_tokio_rt(|| {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .expect("a runtime")
-    })
-    .block_on(test)
-}
-
-/// What the next attempts find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Peer {
-    Serves,
-    /// Connects, and is gone.
-    Drops,
-    Refuses,
-    /// Takes the connection and says nothing; the dial never ends.
-    Hangs,
-}
-
-/// A peer in memory, that is there or not.
-#[derive(Clone)]
-struct Place {
-    peer: Arc<Mutex<Peer>>,
-    attempts: Arc<AtomicU64>,
-    accepted: mpsc::UnboundedSender<DuplexStream>,
-}
-
-impl Place {
-    fn new(peer: Peer) -> (Self, mpsc::UnboundedReceiver<DuplexStream>) {
-        let (accepted, accepts) = mpsc::unbounded_channel();
-        let place = Self {
-            peer: Arc::new(Mutex::new(peer)),
-            attempts: Arc::default(),
-            accepted,
-        };
-        (place, accepts)
-    }
-
-    fn becomes(&self, peer: Peer) {
-        *self.peer.lock() = peer;
-    }
-
-    fn attempts(&self) -> u64 {
-        self.attempts.load(Ordering::Relaxed)
-    }
-
-    fn chain(&self) -> Chain {
-        let place = self.clone();
-        Chain::new(Endpoint::custom("memory:", move || place.clone().dial()))
-    }
-
-    async fn dial(self) -> Result<DuplexStream, StreamError> {
-        self.attempts.fetch_add(1, Ordering::Relaxed);
-        let (ours, theirs) = tokio::io::duplex(1 << 16);
-        let peer = *self.peer.lock();
-        match peer {
-            Peer::Serves => {
-                let _ = self.accepted.send(theirs);
-            }
-            Peer::Drops => drop(theirs),
-            Peer::Refuses => {
-                let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
-                return Err(ConnectError::new("memory:", refused.into()).into());
-            }
-            Peer::Hangs => std::future::pending().await,
-        }
-        Ok(ours)
-    }
-}
-
-fn seeded() -> SupervisorConfig {
-    SupervisorConfig::default().backoff(BackoffConfig::default().seed(1))
-}
-
-async fn served(accepts: &mut mpsc::UnboundedReceiver<DuplexStream>) -> Channel {
-    let transport = accepts.recv().await.expect("the supervisor dials");
-    let stream = StreamHandle::from_io("memory:", transport)
-        .await
-        .expect("an arbiter");
-    Channel::new(stream)
-}
-
-async fn next(events: &mut Events) -> ConnectionEvent {
-    events.next().await.expect("a supervisor")
-}
-
-async fn next_but_retrying(events: &mut Events) -> ConnectionEvent {
-    loop {
-        match next(events).await {
-            ConnectionEvent::Retrying { .. } => {}
-            event => return event,
-        }
-    }
-}
-
-/// Has the peer send something, so that the connection was of use.
-async fn of_use(server: &Channel, client: &SupervisedChannel) {
-    server.send("hello").await.expect("open");
-    match client.recv().await.expect("open") {
-        Received::Frame(frame) => assert_eq!(&frame[..], b"hello"),
-        Received::Lost(lost) => panic!("{lost}"),
-    }
-}
+use support::absence::{Peer, Place, next, next_but_retrying, of_use, seeded, served, virtually};
+use tokio::{io::DuplexStream, time::Instant};
 
 #[test]
 fn events_tell_a_whole_life_in_order() {
@@ -389,75 +278,6 @@ fn a_connection_that_lived_long_was_of_use_though_nothing_came() {
 }
 
 #[test]
-fn frames_wait_for_a_connection_within_deadline_and_bound() {
-    virtually(async {
-        let (place, mut accepts) = Place::new(Peer::Refuses);
-        let deadline = Duration::from_secs(20);
-        let meanwhile = Meanwhile::Wait {
-            deadline,
-            bytes: 1000,
-        };
-        let client = place.chain().supervise(seeded().meanwhile(meanwhile));
-        let started = Instant::now();
-        let refused = client.send("late").await.expect_err("nobody is there");
-        assert!(
-            matches!(refused.reason, StreamError::TimedOut { after, .. } if after == deadline),
-            "{}",
-            refused.reason
-        );
-        assert_eq!(started.elapsed(), deadline);
-        assert_eq!(&refused.into_item()[..], b"late");
-
-        let waiting: Vec<_> = (0..9)
-            .map(|_| {
-                let client = client.clone();
-                actix_rt::spawn(async move { client.send(vec![1; 100]).await })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        let refused = client.send(vec![2; 100]).await.expect_err("no room");
-        assert!(
-            matches!(&refused.reason, StreamError::BufferOverflow(error) if error.limit == 1000),
-            "{}",
-            refused.reason
-        );
-        place.becomes(Peer::Serves);
-        let server = served(&mut accepts).await;
-        for sent in waiting {
-            sent.await.expect("no panic").expect("sent");
-            assert_eq!(server.recv().await.expect("open").expect("sent").len(), 100);
-        }
-        // The room is free again.
-        client.send(vec![2; 100]).await.expect("sent");
-    });
-}
-
-#[test]
-fn frames_fail_at_once_and_come_back_where_nobody_waits() {
-    virtually(async {
-        let (place, mut accepts) = Place::new(Peer::Serves);
-        let client = place.chain().supervise(seeded().meanwhile(Meanwhile::Fail));
-        let server = served(&mut accepts).await;
-        of_use(&server, &client).await;
-        client.send("one").await.expect("open");
-        place.becomes(Peer::Refuses);
-        let mut events = client.events();
-        drop(server);
-        while !matches!(next(&mut events).await, ConnectionEvent::Lost(_)) {}
-        let started = Instant::now();
-        let refused = client.send("two").await.expect_err("nobody is there");
-        assert_eq!(started.elapsed(), Duration::ZERO);
-        assert!(
-            matches!(&refused.reason, StreamError::ConnectionLost(lost) if lost.generation == 1)
-                || matches!(&refused.reason, StreamError::Connect(_)),
-            "{}",
-            refused.reason
-        );
-        assert_eq!(&refused.into_item()[..], b"two");
-    });
-}
-
-#[test]
 fn receivers_learn_between_which_frames_a_connection_was_lost() {
     virtually(async {
         let (place, mut accepts) = Place::new(Peer::Serves);
@@ -510,107 +330,6 @@ fn losses_without_frames_are_told_as_one() {
         assert_eq!(lost.generation, 5);
         let batch = receiver.recv_batch().await.expect("open").frame();
         assert_eq!(batch.expect("a frame").len(), 1);
-    });
-}
-
-#[test]
-fn a_flush_tells_of_frames_that_went_with_their_connection() {
-    virtually(async {
-        let (place, mut accepts) = Place::new(Peer::Serves);
-        let client = place.chain().supervise(seeded());
-        let server = served(&mut accepts).await;
-        of_use(&server, &client).await;
-        client.send("one").await.expect("open");
-        client.flush().await.expect("open");
-        client.send("two").await.expect("open");
-        let mut events = client.events();
-        drop(server);
-        let server = served(&mut accepts).await;
-        while !matches!(next(&mut events).await, ConnectionEvent::Restored { .. }) {}
-        let error = client.flush().await.expect_err("its connection is lost");
-        assert!(
-            matches!(&error, StreamError::ConnectionLost(lost) if lost.generation == 1),
-            "{error}"
-        );
-        client.flush().await.expect("told once");
-        client.send("three").await.expect("open");
-        client.flush().await.expect("open");
-        let came = server.recv().await.expect("open").expect("a frame");
-        assert_eq!(&came[..], b"three");
-    });
-}
-
-#[test]
-fn a_close_ends_the_waiting() {
-    virtually(async {
-        let (place, _accepts) = Place::new(Peer::Refuses);
-        let client = place.chain().supervise(seeded());
-        let sender = client.clone();
-        let sending = actix_rt::spawn(async move { sender.send("frame").await });
-        let receiver = client.clone();
-        let receiving = actix_rt::spawn(async move { receiver.recv().await });
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        client.close().await.expect("closed");
-        let refused = sending.await.expect("no panic").expect_err("closed");
-        assert!(matches!(refused.reason, StreamError::Closed));
-        let end = receiving.await.expect("no panic").expect_err("closed");
-        assert!(matches!(end, StreamError::Closed));
-        assert!(client.closed());
-        client.close().await.expect("twice is no error");
-        let attempts = place.attempts();
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(place.attempts(), attempts, "it dials on");
-    });
-}
-
-#[test]
-fn the_last_handle_closes_the_connection() {
-    virtually(async {
-        let (place, mut accepts) = Place::new(Peer::Serves);
-        let client = place.chain().supervise(seeded());
-        let mut events = client.events();
-        let address = client.address().downgrade();
-        let server = served(&mut accepts).await;
-        client.send("last").await.expect("open");
-        drop(client);
-        assert_eq!(
-            &server.recv().await.expect("open").expect("flushed")[..],
-            b"last"
-        );
-        assert_eq!(server.recv().await.expect("an orderly end"), None);
-        server.close().await.expect("closed");
-        while !matches!(next(&mut events).await, ConnectionEvent::Closed { .. }) {}
-        assert!(events.next().await.is_none());
-        tokio::task::yield_now().await;
-        assert!(address.upgrade().is_none_or(|address| !address.connected()));
-    });
-}
-
-#[test]
-fn what_is_sent_during_a_flush_is_left_for_the_next_one() {
-    virtually(async {
-        const LARGE: usize = 200_000;
-        let (place, mut accepts) = Place::new(Peer::Serves);
-        let client = place.chain().supervise(seeded());
-        let mut peer = accepts.recv().await.expect("the supervisor dials");
-        client.send(vec![1; LARGE]).await.expect("sent");
-        let mut flush = std::pin::pin!(client.flush());
-        let pending = tokio::time::timeout(Duration::ZERO, &mut flush).await;
-        assert!(pending.is_err(), "the peer reads nothing");
-        client.send(vec![2; LARGE]).await.expect("sent");
-        let mut came = vec![0; 2 * (LARGE + 6)];
-        tokio::io::AsyncReadExt::read_exact(&mut peer, &mut came)
-            .await
-            .expect("both");
-        flush.await.expect("the first one has left");
-        let mut events = client.events();
-        drop(peer);
-        while !matches!(next(&mut events).await, ConnectionEvent::Lost(_)) {}
-        let error = client
-            .flush()
-            .await
-            .expect_err("nobody flushed the second one");
-        assert!(error.is_connection_lost(), "{error}");
     });
 }
 

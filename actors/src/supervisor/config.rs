@@ -90,7 +90,8 @@ impl SupervisorConfig {
 pub enum Meanwhile {
     /// Senders wait for a connection, in the order in which each of them sends. A broken connection is not waited for.
     Wait {
-        /// For how long; then a send fails with `TimedOut`. 30 s by default.
+        /// For how long from when the frame was given; then a send fails with `TimedOut`. A connection that takes nothing uses it
+        /// up as well, but only the next one is not waited for. 30 s by default.
         deadline: Duration,
         /// Bytes that may wait in all; a frame above that is refused with `BufferOverflow`. 1 MiB by default.
         bytes: usize,

@@ -1,35 +1,28 @@
 //! [`SupervisedChannel`]: a channel that outlives its connections.
 
 use std::{
-    future::Future,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize},
     },
+    time::Duration,
 };
 
 use actix::{Addr, Context};
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    ConnectionSupervisor, Events, Generation, Meanwhile, SupervisorConfig, SupervisorStats, Watch,
-    line::Line,
+    ConnectionSupervisor, Drain, Events, Generation, Meanwhile, SupervisorConfig, SupervisorStats,
+    Watch, line::Line,
 };
-use crate::{
-    chain::Chain,
-    channel::{Channel, Subscribe},
-    error::{BufferOverflowError, StreamError, WriteError},
-    runtime::Runtime,
-    unit::{FRAME_OVERHEAD, Frames},
-};
+use crate::{chain::Chain, channel::Subscribe, error::StreamError, runtime::Runtime};
 
 /// What all clones of a handle share.
 pub(super) struct Shared {
     pub(super) line: Arc<Line>,
-    meanwhile: Meanwhile,
+    pub(super) meanwhile: Meanwhile,
     /// Bytes of frames that wait for a connection.
-    waiting: AtomicUsize,
+    pub(super) waiting: AtomicUsize,
     supervisor: Addr<ConnectionSupervisor>,
     pub(super) arbiter: actix_rt::ArbiterHandle,
 }
@@ -165,7 +158,7 @@ impl SupervisedChannel {
         }
     }
 
-    fn line(&self) -> &Line {
+    pub(super) fn line(&self) -> &Line {
         &self.shared.line
     }
 
@@ -239,109 +232,11 @@ impl SupervisedChannel {
         &self.shared.arbiter
     }
 
-    // ---- sending ----
+    // ---- what was sent ----
 
-    /// Waits for a connection to send `bytes` on, as the policy says.
-    async fn wait_to_send(&self, bytes: usize) -> Result<Generation, StreamError> {
-        let reason = match self.line().try_up() {
-            Ok(generation) => return Ok(generation),
-            Err(reason) => reason,
-        };
-        let Meanwhile::Wait {
-            deadline,
-            bytes: most,
-        } = self.shared.meanwhile
-        else {
-            return Err(reason.unwrap_or(StreamError::TimedOut {
-                what: "waiting for a connection",
-                after: std::time::Duration::ZERO,
-            }));
-        };
-        let _waiting = Waiting::new(&self.shared.waiting, bytes, most)?;
-        let line = self.line();
-        tokio::select! {
-            generation = line.wait_up() => generation,
-            () = Line::sleep(&self.shared.arbiter, deadline) => Err(StreamError::TimedOut {
-                what: "waiting for a connection",
-                after: deadline,
-            }),
-        }
-    }
-
-    /// Sends on one generation after the other, until one takes it.
-    async fn send_item<T, F>(
-        &self,
-        mut item: T,
-        bytes: usize,
-        mut send: impl FnMut(Channel, T) -> F,
-    ) -> Result<(), WriteError<T>>
-    where
-        F: Future<Output = Result<(), WriteError<T>>>,
-    {
-        loop {
-            let generation = match self.wait_to_send(bytes).await {
-                Ok(generation) => generation,
-                Err(reason) => return Err(WriteError::new(item, reason)),
-            };
-            let number = generation.number;
-            let error = match send(generation.channel, item).await {
-                Ok(()) => {
-                    self.unflushed.lock().took(number);
-                    return Ok(());
-                }
-                Err(error) => error,
-            };
-            if !matches!(
-                error.reason,
-                StreamError::ConnectionLost(_) | StreamError::Closed
-            ) {
-                return Err(error);
-            }
-            self.line().cannot_write(number);
-            if self.shared.meanwhile == Meanwhile::Fail {
-                let reason = error.reason.clone().of_generation(number);
-                return Err(WriteError::new(error.into_item(), reason));
-            }
-            item = error.into_item();
-        }
-    }
-
-    /// Sends one frame. Resolves when a connection took it: if that one is lost, the frame may have arrived or not.
-    ///
-    /// A frame that no connection took yet waits for the next one, if the policy is to wait.
-    ///
-    /// # Errors
-    ///
-    /// With the frame that was not sent: `TimedOut` or `BufferOverflow` as [`Meanwhile::Wait`] says; the reason, when the connection
-    /// is taken for broken, or with [`Meanwhile::Fail`]; `Closed`; `LimitExceeded` for a frame above the limit.
-    ///
-    /// # Cancellation
-    ///
-    /// A send that waits sent nothing.
-    pub async fn send(&self, frame: impl Into<Bytes>) -> Result<(), WriteError<Bytes>> {
-        let frame = frame.into();
-        let bytes = frame.len() + FRAME_OVERHEAD;
-        self.send_item(frame, bytes, |channel, frame| async move {
-            channel.send(frame).await
-        })
-        .await
-    }
-
-    /// Sends a batch, whole and on one connection.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send), with the batch.
-    ///
-    /// # Cancellation
-    ///
-    /// As [`send`](Self::send).
-    pub async fn send_batch(&self, frames: Frames) -> Result<(), WriteError<Frames>> {
-        let bytes = frames.wire_len();
-        self.send_item(frames, bytes, |channel, frames| async move {
-            channel.send_batch(frames).await
-        })
-        .await
+    /// A generation took something that this handle sent.
+    pub(super) fn took(&self, generation: u64) {
+        self.unflushed.lock().took(generation);
     }
 
     /// Resolves when every frame that this handle sent before has reached the kernel.
@@ -388,21 +283,26 @@ impl SupervisedChannel {
         self.line().wait_closed().await
     }
 
-    /// True when nothing is sent any more: somebody closed the connection.
-    pub fn closed(&self) -> bool {
-        self.line().is_closed()
-    }
-
-    /// [`send`](Self::send) for plain threads.
+    /// Sends what is given already, the frames that wait for a connection among it, and then closes as [`close`](Self::close) does. What
+    /// is given from now on is refused with `Closed`; so is, after `within`, what still waits. Receivers go on until then.
     ///
     /// # Errors
     ///
-    /// As `send`; `ApiMisuse` on an arbiter, which would wait for itself.
-    pub fn send_blocking(&self, frame: impl Into<Bytes>) -> Result<(), WriteError<Bytes>> {
-        match crate::runtime::may_block() {
-            Ok(()) => pollster::block_on(self.send(frame)),
-            Err(reason) => Err(WriteError::new(frame.into(), reason)),
-        }
+    /// As `close`.
+    ///
+    /// # Cancellation
+    ///
+    /// The connection drains and closes all the same.
+    pub async fn drain(&self, within: Duration) -> Result<(), StreamError> {
+        self.line().drain();
+        // A supervisor that is gone has closed.
+        let _ = self.shared.supervisor.try_send(Drain { within });
+        self.line().wait_closed().await
+    }
+
+    /// True when nothing is sent any more: somebody closed the connection, or drains it.
+    pub fn closed(&self) -> bool {
+        self.line().is_closed()
     }
 
     /// [`flush`](Self::flush) for plain threads.
@@ -421,32 +321,5 @@ impl SupervisedChannel {
     /// As `close`; `ApiMisuse` on an arbiter, which would wait for itself.
     pub fn close_blocking(&self) -> Result<(), StreamError> {
         crate::runtime::block_on(self.close())?
-    }
-}
-
-/// Bytes that wait for a connection, for as long as they do.
-struct Waiting<'a> {
-    waiting: &'a AtomicUsize,
-    bytes: usize,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(waiting: &'a AtomicUsize, bytes: usize, most: usize) -> Result<Self, StreamError> {
-        let add = |now: usize| now.checked_add(bytes).filter(|sum| *sum <= most);
-        match waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
-            Ok(_) => Ok(Self { waiting, bytes }),
-            Err(now) => Err(BufferOverflowError::new(
-                "frames that wait for a connection",
-                most,
-                now.saturating_add(bytes),
-            )
-            .into()),
-        }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

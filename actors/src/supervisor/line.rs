@@ -61,7 +61,27 @@ struct State {
     losses: VecDeque<ConnectionLostError>,
     /// Writing on the generation of this number fails.
     unwritable: u64,
+    /// Nothing new is sent; what is queued still is.
+    draining: bool,
+    /// Frames and batches that were given and could not be sent at once.
+    queued: usize,
     stats: SupervisorStats,
+}
+
+/// Something that waits to be sent, until this is dropped.
+pub(super) struct Queued<'a>(&'a Line);
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        let is_last_of_a_drain = {
+            let mut state = self.0.state.lock();
+            state.queued -= 1;
+            state.draining && state.queued == 0
+        };
+        if is_last_of_a_drain {
+            self.0.changed.send_replace(());
+        }
+    }
 }
 
 /// What a receiver finds.
@@ -86,6 +106,8 @@ impl Line {
                 generations: VecDeque::new(),
                 losses: VecDeque::new(),
                 unwritable: 0,
+                draining: false,
+                queued: 0,
                 stats: SupervisorStats::default(),
             }),
             changed: watch::Sender::new(()),
@@ -219,7 +241,24 @@ impl Line {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        matches!(self.state.lock().phase, Phase::Closing | Phase::Closed(_))
+        let state = self.state.lock();
+        state.draining || matches!(state.phase, Phase::Closing | Phase::Closed(_))
+    }
+
+    /// Takes nothing new to send from now on.
+    pub(super) fn drain(&self) {
+        self.change(|state| state.draining = true);
+    }
+
+    /// Resolves when nothing waits to be sent.
+    pub(super) async fn drained(&self) {
+        self.wait(|state| (state.queued == 0).then_some(())).await;
+    }
+
+    /// Something waits to be sent.
+    pub(super) fn queue(&self) -> Queued<'_> {
+        self.state.lock().queued += 1;
+        Queued(self)
     }
 
     pub(super) fn stats(&self) -> SupervisorStats {
@@ -245,6 +284,16 @@ impl Line {
             let number = number.min(state.stats.generation);
             state.unwritable = state.unwritable.max(number);
         });
+    }
+
+    /// What [`try_up`](Self::try_up) gives, for something new; `Closed` where nothing new is taken.
+    pub(super) fn try_begin(&self) -> Result<Result<Generation, Option<StreamError>>, StreamError> {
+        let state = self.state.lock();
+        if state.draining {
+            Err(StreamError::Closed)
+        } else {
+            Ok(state.up())
+        }
     }
 
     /// The connection that is up, unless writing on it failed; else why there is none.

@@ -26,9 +26,10 @@ mod intensity;
 mod life;
 mod line;
 mod receive;
+mod send;
 mod stats;
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture,
@@ -55,7 +56,7 @@ use crate::{
 
 /// The actor that keeps one connection up. [`Chain::supervise`] starts it, and gives the handle.
 ///
-/// It takes [`Subscribe`] (events and frames of all generations), [`Stats`] and [`Close`]. Subscribers are held weakly. Frames that a
+/// It takes [`Subscribe`] (events and frames of all generations), [`Stats`], [`Close`] and [`Drain`]. Subscribers are held weakly. Frames that a
 /// subscriber gets of a new generation come behind the events of the change, if it takes both.
 pub struct ConnectionSupervisor {
     line: Arc<Line>,
@@ -67,6 +68,15 @@ pub struct ConnectionSupervisor {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "SupervisorStats")]
 pub struct Stats;
+
+/// Sends what is given already, the frames that wait for a connection among it, takes nothing new, and then closes; the event
+/// [`Closed`](crate::ConnectionEvent::Closed) says when.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain {
+    /// How long that may take. What still waits then is refused.
+    pub within: Duration,
+}
 
 /// Asks for events as a stream.
 #[derive(Message)]
@@ -167,5 +177,20 @@ impl Handler<Close> for ConnectionSupervisor {
 
     fn handle(&mut self, _: Close, _: &mut Context<Self>) {
         self.line.close();
+    }
+}
+
+impl Handler<Drain> for ConnectionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: Drain, ctx: &mut Context<Self>) {
+        let line = self.line.clone();
+        line.drain();
+        let draining = async move {
+            // Whether it is over or too late, the rest is closed.
+            let _ = tokio::time::timeout(message.within, line.drained()).await;
+            line.close();
+        };
+        ctx.spawn(draining.into_actor(self));
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests of this package share: bounded waits, connected pairs, raw peers.
 #![allow(dead_code, reason = "each test binary uses its own part of this file")]
 
+pub(crate) mod absence;
 pub(crate) mod chaos;
 pub(crate) mod measure;
 mod random;
