@@ -18,8 +18,10 @@ use std::{
 use parking_lot::Mutex;
 use python::{Peer, Script};
 use rpyc::{
-    Chain, ConnectionPool, Connections, Error, PoolConfig, PoolError,
+    Chain, ConnectionPool, Connections, Error, Key, Layers, PoolConfig, PoolError, Server, Service,
+    codec::EncryptConfig,
     pool::{Check, Retired, WaitedFor},
+    server::ServerConfig,
 };
 
 /// Counts the connections it serves. The port comes as an argument, so that it can be started again where it was.
@@ -276,4 +278,47 @@ async fn kills_under_load_cost_no_call() {
     assert!(at(0.99) <= Duration::from_millis(250), "{delays:?}");
     // The pause, Python's start, and some.
     assert!(slowest < Duration::from_millis(down) + Duration::from_secs(10));
+}
+
+#[cfg(feature = "encrypt")]
+#[tokio::test]
+async fn connections_over_encryption_are_pooled() {
+    let layers = || {
+        let config = EncryptConfig::new(Arc::new(Key::new([7; 32])));
+        Layers::new().encrypt(config)
+    };
+    let service = Service::new("Adder").function("add", |left: i64, right: i64| left + right);
+    let server = Server::bind_with(
+        &["tcp://127.0.0.1:0".parse().expect("an endpoint")],
+        service,
+        ServerConfig::default().layers(layers()),
+    )
+    .await
+    .expect("a free port");
+    let endpoint = format!("tcp://127.0.0.1:{}", server.port().expect("TCP"));
+    let chain = Chain::to(&endpoint).expect("an endpoint").layers(layers());
+    let config = PoolConfig::default().max_size(3).check(Check::Always);
+    let pool = ConnectionPool::of(Connections::new(chain), config);
+    let tasks: Vec<_> = (0..8_i64)
+        .map(|task| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                for number in 0..20_i64 {
+                    let conn = pool.get().await.expect("one comes in time");
+                    let sum: i64 = conn.call("add", (task, number)).await.expect("an answer");
+                    assert_eq!(sum, task + number);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        let asked = tokio::time::timeout(PATIENCE, task).await;
+        asked.expect("an end").expect("right answers");
+    }
+    let stats = pool.stats();
+    assert!(
+        stats.opened <= 3 && stats.check_waits.count > 0,
+        "{stats:?}"
+    );
+    assert!(pool.drain(PATIENCE).await.is_clean());
 }

@@ -36,6 +36,8 @@ pub struct PoolConfig {
     pub min_idle: usize,
     /// How long a caller waits for a connection; `None` waits for ever. 30 s by default.
     pub timeout: Option<Duration>,
+    /// How long one attempt to make a connection may take, with everything that opening it includes. 10 s by default. Until then it has a place of the pool.
+    pub connect_timeout: Duration,
     /// How long a connection is used, less up to a tenth at random, so that connections that were made together do not end together.
     /// 30 minutes by default; `None` for ever. A connection that is out stays with its user.
     pub max_lifetime: Option<Duration>,
@@ -84,6 +86,7 @@ impl Default for PoolConfig {
             max_size: DEFAULT_SIZE,
             min_idle: 0,
             timeout: Some(Duration::from_secs(30)),
+            connect_timeout: Duration::from_secs(10),
             max_lifetime: Some(Duration::from_secs(30 * 60)),
             idle_timeout: Some(Duration::from_secs(10 * 60)),
             check: Check::AfterIdle(Duration::from_secs(30)),
@@ -115,6 +118,13 @@ impl PoolConfig {
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeout = timeout.into();
+        self
+    }
+
+    /// Sets [`connect_timeout`](Self::connect_timeout).
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
         self
     }
 

@@ -40,9 +40,14 @@ impl<R: Recipe> Dialling<R> {
 
     async fn connect(&self) -> Result<R::Connection, StreamError> {
         let recipe = &self.shared.recipes[self.dial.site];
-        let connection = recipe.connect(&self.shared.runtime).await?;
-        // A host that hangs may still accept.
-        if self.dial.is_probe && self.shared.checks_probes {
+        let limit = self.shared.connect_timeout;
+        let connecting = recipe.connect(&self.shared.runtime);
+        let Ok(connected) = tokio::time::timeout(limit, connecting).await else {
+            let failure = ConnectFailure::TimedOut(limit);
+            return Err(ConnectError::new(recipe.endpoint(), failure).into());
+        };
+        let connection = connected?;
+        if self.dial.is_doubted && self.shared.checks_doubted {
             check(&self.shared, recipe, &connection).await?;
         }
         Ok(connection)

@@ -127,7 +127,8 @@ impl<R: Recipe> StreamPool<R> {
     }
 
     /// A pool of connections to several endpoints that do the same. The connections are spread over them: each new one, and each that is lent, is at the one
-    /// with less of them out of two that are chosen at random. An endpoint that does not answer is ejected until it does.
+    /// with less of them out of two that are chosen at random. An endpoint that cannot be reached, that ends new connections, or at
+    /// which three checks in a row fail, is ejected until it answers.
     ///
     /// # Errors
     ///

@@ -212,8 +212,7 @@ impl<C> State<C> {
     }
 
     fn dial(&mut self, site: usize) -> Dial {
-        let is_probe = self.sites[site].dialling();
-        Dial { site, is_probe }
+        self.sites[site].dialling(site)
     }
 
     /// With nothing there, nothing under way and no endpoint that answers, those who do not want to wait are told.
@@ -257,7 +256,7 @@ impl<C> State<C> {
         });
         let site = &mut self.sites[dial.site];
         let endpoint = site.endpoint.clone();
-        let downtime = site.dialled(now);
+        let downtime = site.dialled(dial, now);
         site.in_use += 1;
         self.counts.opened += 1;
         self.counts.dial_time += took;

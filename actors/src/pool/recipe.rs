@@ -15,7 +15,8 @@ pub trait Recipe: Send + Sync + 'static {
     /// The endpoint as text, for events, errors and counts.
     fn endpoint(&self) -> &str;
 
-    /// Makes a connection, on one of the arbiters of `runtime`, which takes them in turn. Names are resolved anew each time.
+    /// Makes a connection, on one of the arbiters of `runtime`, which takes them in turn. Names are resolved anew each time. The pool sets the time
+    /// limit.
     ///
     /// # Errors
     ///

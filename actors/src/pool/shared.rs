@@ -32,9 +32,10 @@ pub(super) struct Shared<R: Recipe> {
     pub(super) recipes: Vec<R>,
     pub(super) runtime: Runtime,
     pub(super) timeout: Option<Duration>,
+    pub(super) connect_timeout: Duration,
     pub(super) check_timeout: Duration,
-    /// A connection that asks whether an endpoint is back is checked, too.
-    pub(super) checks_probes: bool,
+    /// A new connection to an endpoint that is in doubt is checked, too.
+    pub(super) checks_doubted: bool,
     pub(super) waits: WaitCounters,
     /// True once the pool is closed: what is under way ends.
     pub(super) over: watch::Sender<bool>,
@@ -48,7 +49,8 @@ impl<R: Recipe> Shared<R> {
             runtime,
             timeout: config.timeout,
             check_timeout: config.check_timeout,
-            checks_probes: config.check != Check::Never,
+            connect_timeout: config.connect_timeout,
+            checks_doubted: config.check != Check::Never,
             waits: WaitCounters::new(),
             over: watch::Sender::new(false),
             recipes,

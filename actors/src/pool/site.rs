@@ -12,6 +12,10 @@ use crate::{
     error::StreamError,
 };
 
+/// Checks of connections that fail in a row until the endpoint is taken for dead. One may be the connection's own fault: somebody on the way
+/// forgot it.
+const FAILED_CHECKS: u32 = 3;
+
 /// A connection of the pool, wherever it is.
 pub(super) struct Member<C> {
     pub(super) connection: C,
@@ -46,6 +50,8 @@ pub(super) struct Site<C> {
     pub(super) opening: usize,
     pub(super) closing: usize,
     health: Health,
+    /// Checks that failed since something was of use there.
+    failed_checks: u32,
     backoff: Backoff,
     pub(super) last_error: Option<Arc<StreamError>>,
 }
@@ -56,6 +62,8 @@ pub(super) struct Dial {
     pub(super) site: usize,
     /// It asks whether an ejected endpoint is back.
     pub(super) is_probe: bool,
+    /// The endpoint is in doubt, so that the connection is to be checked: a host that hangs may still accept.
+    pub(super) is_doubted: bool,
 }
 
 impl<C> Site<C> {
@@ -67,6 +75,7 @@ impl<C> Site<C> {
             opening: 0,
             closing: 0,
             health: Health::Up,
+            failed_checks: 0,
             backoff: Backoff::new(backoff),
             last_error: None,
         }
@@ -93,21 +102,30 @@ impl<C> Site<C> {
         !self.is_out() || self.probe_due().is_some_and(|due| due <= now)
     }
 
-    /// A connection is being made from now on.
-    pub(super) fn dialling(&mut self) -> bool {
+    /// A connection is being made from now on, to the endpoint of this number.
+    pub(super) fn dialling(&mut self, site: usize) -> Dial {
         self.opening += 1;
-        match &mut self.health {
+        let is_probe = match &mut self.health {
             Health::Up => false,
             Health::Out { is_probed, .. } => {
                 *is_probed = true;
                 true
             }
+        };
+        Dial {
+            site,
+            is_probe,
+            is_doubted: is_probe || self.failed_checks > 0,
         }
     }
 
     /// A connection was made. Gives how long the endpoint was out, if it was.
-    pub(super) fn dialled(&mut self, now: Instant) -> Option<Duration> {
+    pub(super) fn dialled(&mut self, dial: Dial, now: Instant) -> Option<Duration> {
         self.opening -= 1;
+        if dial.is_doubted {
+            // It was checked.
+            self.failed_checks = 0;
+        }
         self.last_error = None;
         match std::mem::replace(&mut self.health, Health::Up) {
             Health::Up => None,
@@ -135,9 +153,16 @@ impl<C> Site<C> {
         was_up
     }
 
+    /// A connection did not pass its check. True when that was once too often.
+    pub(super) fn check_failed(&mut self) -> bool {
+        self.failed_checks += 1;
+        self.failed_checks >= FAILED_CHECKS
+    }
+
     /// A connection was of use, so what fails next begins a new outage. Merely being accepted proves nothing: a server that accepts and
     /// hangs up would be dialled without a pause.
     pub(super) fn proved(&mut self) {
+        self.failed_checks = 0;
         self.backoff.reset();
     }
 

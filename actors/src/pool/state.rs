@@ -259,8 +259,12 @@ impl<C> State<C> {
         self.sites[at].in_use -= 1;
         self.sites[at].closing += 1;
         self.note_retired(at, why);
-        let is_failure = matches!(why, Retired::Broken | Retired::CheckFailed);
-        if is_failure && (!member.is_proven || why == Retired::CheckFailed) {
+        let is_failure = match why {
+            Retired::CheckFailed => self.sites[at].check_failed(),
+            Retired::Broken => !member.is_proven,
+            _ => false,
+        };
+        if is_failure {
             let error = Arc::new(StreamError::peer(match why {
                 Retired::CheckFailed => "it does not answer the check of a connection",
                 _ => "it ended a new connection",

@@ -81,7 +81,7 @@ fn chain(port: u16) -> Chain {
 }
 
 /// Asks, and checks the answer; false when the connection breaks.
-async fn ask(channel: &Channel, question: u64) -> bool {
+pub(crate) async fn ask(channel: &Channel, question: u64) -> bool {
     let question = Bytes::from(question.to_string());
     if channel.send(question.clone()).await.is_err() {
         return false;

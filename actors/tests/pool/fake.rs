@@ -23,6 +23,8 @@ pub(crate) struct Peers {
     pub(crate) refuse: AtomicBool,
     /// Checks fail.
     pub(crate) fail_checks: AtomicBool,
+    /// So many checks fail, and those behind them pass.
+    pub(crate) fail_checks_times: AtomicUsize,
     /// Checks are never answered.
     pub(crate) hang_checks: AtomicBool,
     /// The next attempt to connect panics.
@@ -134,7 +136,9 @@ impl Recipe for Fake {
         if self.0.hang_checks.load(SeqCst) {
             std::future::pending::<()>().await;
         }
-        if self.0.fail_checks.load(SeqCst) {
+        let times = &self.0.fail_checks_times;
+        let fails = times.fetch_update(SeqCst, SeqCst, |times| times.checked_sub(1));
+        if fails.is_ok() || self.0.fail_checks.load(SeqCst) {
             return Err(StreamError::peer("it is not well"));
         }
         Ok(())

@@ -7,12 +7,12 @@ use std::{
 
 use rpyc_actors::{
     Runtime, StreamPool,
-    pool::{PoolConfig, PoolError, PoolEvent, PoolEvents, Retired},
+    pool::{Check, PoolConfig, PoolError, PoolEvent, PoolEvents, Retired},
 };
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    fake::{Fake, pool, settle, with_stopped_clock},
+    fake::{Fake, Peers, pool, settle, with_stopped_clock},
     support::{recorder::Registry, until, within},
 };
 
@@ -264,6 +264,53 @@ fn several_endpoints_share_the_work_and_a_dead_one_gets_none() {
         pool.warm_up().await.expect("the peers answer");
         assert!(!pool.stats().endpoints[0].is_out);
         assert!(peers[0].open() > 3, "{}", peers[0].open());
+    });
+}
+
+/// Two endpoints, and what is told of them.
+async fn two(check: Check) -> (StreamPool<Fake>, [Arc<Peers>; 2]) {
+    let fakes = [Fake::default(), Fake::default()];
+    let peers = fakes.clone().map(|fake| fake.0);
+    let config = PoolConfig::default().max_size(20).min_idle(10);
+    let pool = StreamPool::over(fakes, config.seed(1).check(check)).expect("there are two");
+    pool.warm_up().await.expect("the peers answer");
+    (pool, peers)
+}
+
+#[test]
+fn a_check_that_fails_once_is_that_connections_own_fault() {
+    with_stopped_clock(async {
+        let (pool, peers) = two(Check::Always).await;
+        let mut events = pool.events();
+        peers[0].fail_checks_times.store(1, SeqCst);
+        peers[1].fail_checks_times.store(1, SeqCst);
+        for _ in 0..40 {
+            drop(pool.get().await.expect("others pass"));
+        }
+        settle().await;
+        let stats = pool.stats();
+        assert_eq!(stats.retired.of(Retired::CheckFailed), 2);
+        let story = told(&mut events);
+        assert!(!story.contains(&"ejected".to_owned()), "{story:?}");
+    });
+}
+
+#[test]
+fn checks_that_fail_in_a_row_eject_an_endpoint() {
+    with_stopped_clock(async {
+        let (pool, peers) = two(Check::Always).await;
+        // It accepts, and answers nothing.
+        peers[0].fail_checks.store(true, SeqCst);
+        for _ in 0..20 {
+            drop(pool.get().await.expect("the other one answers"));
+        }
+        assert!(pool.stats().endpoints[0].is_out);
+        assert!(!pool.stats().endpoints[1].is_out);
+        let failed = pool.stats().retired.of(Retired::CheckFailed);
+        assert!(failed <= 3, "{failed} checks failed");
+        peers[0].fail_checks.store(false, SeqCst);
+        sleep(60 * SECOND).await;
+        assert!(!pool.stats().endpoints[0].is_out);
     });
 }
 

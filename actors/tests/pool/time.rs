@@ -136,6 +136,28 @@ fn a_check_that_hangs_costs_its_time_and_no_more() {
 }
 
 #[test]
+fn an_attempt_that_hangs_keeps_its_place_for_its_time_and_no_longer() {
+    with_stopped_clock(async {
+        let config = PoolConfig::default()
+            .max_size(1)
+            .connect_timeout(3 * SECOND);
+        let (pool, peers) = pool(config);
+        *peers.dial_time.lock() = 1_000_000 * SECOND;
+        let began = Instant::now();
+        let waiting = tokio::task::spawn_local({
+            let pool = pool.clone();
+            async move { pool.get().await }
+        });
+        sleep(SECOND).await;
+        *peers.dial_time.lock() = Duration::ZERO;
+        let lease = waiting.await.expect("it does not panic");
+        drop(lease.expect("the next attempt is made"));
+        assert!((3 * SECOND..4 * SECOND).contains(&began.elapsed()));
+        assert_eq!((peers.attempts(), pool.stats().failed_dials), (2, 1));
+    });
+}
+
+#[test]
 fn a_timeout_says_what_was_waited_for_and_why_there_is_none() {
     with_stopped_clock(async {
         let config = PoolConfig::default().max_size(1).timeout(2 * SECOND);
