@@ -1,6 +1,8 @@
 //! RPyC over supervised connections: real Python servers that are killed, frozen, busy and gone, and clients that are idle.
 #![cfg(feature = "rpc")]
 
+#[path = "../actors/tests/support/namespace.rs"]
+mod namespace;
 #[path = "support/python.rs"]
 mod python;
 
@@ -317,34 +319,11 @@ async fn a_panic_is_the_reason_that_a_server_of_ours_gives_itself() {
 /// A host that is gone without a word: the loopback of a network namespace goes down, with a call under way.
 #[test]
 fn a_host_that_vanished_is_noticed_through_tcp() {
-    const INSIDE: &str = "RPYC_TEST_INSIDE_A_NAMESPACE";
-    if std::env::var_os(INSIDE).is_some() {
-        return tokio::runtime::Runtime::new()
+    if namespace::inside("a_host_that_vanished_is_noticed_through_tcp", "") {
+        tokio::runtime::Runtime::new()
             .expect("a runtime")
             .block_on(vanish());
     }
-    let script = "ip link set lo up && exec \"$0\" --exact a_host_that_vanished_is_noticed_through_tcp --nocapture";
-    let test = std::env::current_exe().expect("this test has a file");
-    let output = Command::new("unshare")
-        .args(["--map-root-user", "--net", "sh", "-c", script])
-        .arg(test)
-        .env(INSIDE, "1")
-        .output();
-    match output {
-        Ok(output) if output.status.success() => {}
-        Ok(output) if !can_unshare() => {
-            assert!(std::env::var_os("CI").is_none(), "{output:?}");
-            eprintln!("NOT RUN: this system lets nobody make a network namespace");
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-fn can_unshare() -> bool {
-    Command::new("unshare")
-        .args(["--map-root-user", "--net", "ip", "link", "set", "lo", "up"])
-        .status()
-        .is_ok_and(|status| status.success())
 }
 
 async fn vanish() {
