@@ -49,10 +49,11 @@ pub(super) fn greet(sessions: &Arc<Sessions>, opened: Opened, offer: Option<Offe
                 sessions.admit(request, binding, opened, offer);
                 return;
             }
-            Some(Ok(Ok(Err(error)))) => {
+            // A link that dies as it begins is the weather's fault, not the client's.
+            Some(Ok(Ok(Err(error)))) if !error.is_connection_lost() => {
                 tracing::warn!(%error, endpoint, "a client asked for no session");
             }
-            Some(Ok(Err(_)) | Err(_)) => {
+            Some(Ok(Ok(Err(_)) | Err(_)) | Err(_)) => {
                 tracing::debug!(endpoint, "a client went, or said nothing in time");
             }
             None => {
