@@ -3,20 +3,22 @@
 
 #[path = "support/certificates.rs"]
 mod certificates;
+#[path = "support/files.rs"]
+mod files;
 #[path = "support/run.rs"]
 mod run;
 #[path = "support/tunnels.rs"]
 mod tunnels;
 
 use std::{
-    io::{self, ErrorKind, Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     thread,
     time::{Duration, Instant},
 };
 
+use files::{send_file, take_file};
 use run::refused;
-use sha2::{Digest, Sha256};
 use tunnels::{End, Target, Tunnel, Ways, bounded, connect, key};
 
 fn is_reset(mut socket: &TcpStream) -> bool {
@@ -192,6 +194,24 @@ fn what_is_unsafe_is_refused() {
         "{said}"
     );
     let said = tunnel(&["client", "--listen", near, "--to", far]);
+    assert!(said.contains("nothing would be encrypted"), "{said}");
+    let resume = ["--layer", "resume"];
+    let said = tunnel(&[
+        "client",
+        "--listen",
+        near,
+        "--to",
+        near,
+        "--insecure-resume",
+    ]);
+    assert!(said.contains("of no use without --layer resume"), "{said}");
+    let said = tunnel(
+        &[
+            &["client", "--listen", near, "--to", far, "--insecure-resume"],
+            &resume[..],
+        ]
+        .concat(),
+    );
     assert!(said.contains("nothing would be encrypted"), "{said}");
     let anybody = "tls://192.0.2.1:7000?verify=insecure";
     let said = tunnel(&["client", "--listen", near, "--to", anybody]);
@@ -374,38 +394,6 @@ fn unix_sockets_are_at_both_ends() {
 fn file_size() -> u64 {
     let size = std::env::var("RPYC_TUNNEL_BYTES").ok();
     size.map_or(24 << 20, |size| size.parse().expect("a number of bytes"))
-}
-
-/// Writes pseudo-random bytes, and gives their hash.
-fn send_file(mut socket: impl Write, size: u64, seed: u64) -> io::Result<[u8; 32]> {
-    let (mut hash, mut state, mut left) = (Sha256::new(), seed | 1, size);
-    let mut block = vec![0_u8; 256 << 10];
-    while left > 0 {
-        for word in block.chunks_exact_mut(8) {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            word.copy_from_slice(&state.to_le_bytes());
-        }
-        let count = usize::try_from(left).map_or(block.len(), |left| left.min(block.len()));
-        hash.update(&block[..count]);
-        socket.write_all(&block[..count])?;
-        left -= count as u64;
-    }
-    Ok(hash.finalize().into())
-}
-
-fn take_file(mut socket: impl Read) -> io::Result<([u8; 32], u64)> {
-    let (mut hash, mut taken) = (Sha256::new(), 0);
-    let mut block = vec![0_u8; 256 << 10];
-    loop {
-        let count = socket.read(&mut block)?;
-        if count == 0 {
-            return Ok((hash.finalize().into(), taken));
-        }
-        hash.update(&block[..count]);
-        taken += count as u64;
-    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! `--layer`: what stands between the application and the socket, for every command that has a connection.
 
+use std::str::FromStr;
+
 use clap::Args;
-use rpyc::{Chain, Channel, LayerSpec, Layers};
+use rpyc::{Chain, Channel, LayerSpec, Layers, layers::LayerError};
 
 use crate::Failure;
 
@@ -17,7 +19,21 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// The layers in the order in which they were given.
     pub(crate) fn layers(&self) -> Result<Layers, Failure> {
-        Layers::from_specs(&self.layers).map_err(|error| Failure::Usage(error.to_string()))
+        Layers::from_specs(&self.layers).map_err(usage)
+    }
+
+    /// The same, with resumable sessions also where whoever reads along can take them over.
+    pub(crate) fn with_insecure_resume(&self) -> Result<Layers, Failure> {
+        let mut layers = self.layers.clone();
+        let Some(resume) = layers
+            .iter_mut()
+            .find(|layer| layer.to_string() == "resume")
+        else {
+            let what = "--insecure-resume is of no use without --layer resume";
+            return Err(Failure::Usage(what.into()));
+        };
+        *resume = LayerSpec::from_str("resume:insecure").map_err(usage)?;
+        Layers::from_specs(&layers).map_err(usage)
     }
 
     /// True when nobody is let in without a key.
@@ -30,4 +46,8 @@ impl Arguments {
         let chain = Chain::to(endpoint)?.layers(self.layers()?);
         Ok(chain.connect().await?)
     }
+}
+
+fn usage(error: LayerError) -> Failure {
+    Failure::Usage(error.to_string())
 }

@@ -78,6 +78,9 @@ struct Settings {
     /// proves nothing (verify=insecure)
     #[arg(long)]
     insecure: bool,
+    /// Allows --layer resume without encryption below it: whoever can read along can take a session over
+    #[arg(long)]
+    insecure_resume: bool,
 }
 
 const HELP: &str = "\
@@ -108,7 +111,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let mut signals = Signals::new()?;
     let (listen, to) = settings.endpoints(end)?;
-    let layers = settings.layers.layers()?;
+    let layers = settings.layers()?;
     allow_descriptors();
     let (tunnel, listener) = settings.start(end, &listen, to, layers).await?;
     announce(&listen, listener.local_address())?;
@@ -145,6 +148,14 @@ impl Settings {
         }
         let limits = Limits::default().credit(self.buffer);
         Ok((listen.limits(limits), to.limits(limits)))
+    }
+
+    fn layers(&self) -> Result<Layers, Failure> {
+        if self.insecure_resume {
+            self.layers.with_insecure_resume()
+        } else {
+            self.layers.layers()
+        }
     }
 
     async fn start(
