@@ -1,13 +1,20 @@
 //! Programs that nobody here wrote, as the targets of tunnels: Redis, PostgreSQL and iperf3. `./test` installs them.
+#![allow(dead_code, reason = "each test uses its own part of this file")]
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
 };
 
-use crate::daemons::{Daemon, find, missing};
+use crate::{
+    daemons::{Daemon, find, missing},
+    run::PATIENCE,
+};
 
 /// Runs a program to its end, and gives what it printed.
 pub(crate) fn printed(mut command: Command) -> String {
@@ -100,6 +107,26 @@ impl Postgres {
         Some(Self { server, programs })
     }
 
+    /// A psql on a port, which ends at the first thing that goes wrong.
+    pub(crate) fn session(&self, port: u16) -> Session {
+        let mut command = Command::new(self.programs.join("psql"));
+        command.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &port.to_string()]);
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "postgres"]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("psql can be started");
+        let (line, lines) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        thread::spawn(move || {
+            // Until psql ends, or nobody wants to know.
+            let mut said = stdout.lines().map_while(Result::ok);
+            while said.next().is_some_and(|text| line.send(text).is_ok()) {}
+        });
+        Session { child, lines }
+    }
+
     /// Runs pgbench against a port.
     pub(crate) fn bench(&self, port: u16, arguments: &[&str]) -> String {
         let mut command = Command::new(self.programs.join("pgbench"));
@@ -109,13 +136,48 @@ impl Postgres {
     }
 }
 
+/// A psql that is talked to, and answers in lines.
+pub(crate) struct Session {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Session {
+    /// The one line that an SQL statement gives.
+    pub(crate) fn answer(&mut self, statement: &str) -> String {
+        self.say(statement);
+        let answer = self.lines.recv_timeout(PATIENCE);
+        answer.unwrap_or_else(|_| panic!("no answer to {statement}"))
+    }
+
+    /// A statement that gives nothing.
+    pub(crate) fn say(&mut self, statement: &str) {
+        let stdin = self.child.stdin.as_mut().expect("stdin is piped");
+        writeln!(stdin, "{statement};").expect("psql lives");
+    }
+
+    /// Ends it, and says whether all went well.
+    pub(crate) fn is_well(mut self) -> bool {
+        drop(self.child.stdin.take());
+        self.child.wait().expect("a child").success()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed, and need not be.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Debian has them in a folder of each version.
 fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
     let folders = versions.flatten().map(|version| version.path().join("bin"));
     folders
         .filter(|folder| {
-            ["initdb", "postgres", "pgbench"]
+            ["initdb", "postgres", "pgbench", "psql"]
                 .iter()
                 .all(|name| folder.join(name).is_file())
         })
