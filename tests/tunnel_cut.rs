@@ -122,7 +122,7 @@ fn a_transaction_of_psql_stays_open_over_cuts() {
     assert_eq!(psql.answer("SELECT pg_backend_pid()"), backend);
     psql.say("COMMIT");
     assert_eq!(psql.answer("SELECT count(*) FROM kept"), CUTS.to_string());
-    assert!(psql.is_well());
+    assert!(psql.ended_well());
     assert_eq!(rig.chaos.cuts(), CUTS);
     rig.client.says("both sides finished");
     rig.was_quiet();

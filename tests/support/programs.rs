@@ -157,7 +157,7 @@ impl Session {
     }
 
     /// Ends it, and says whether all went well.
-    pub(crate) fn is_well(mut self) -> bool {
+    pub(crate) fn ended_well(mut self) -> bool {
         drop(self.child.stdin.take());
         self.child.wait().expect("a child").success()
     }

@@ -33,7 +33,7 @@ impl Diary {
 struct Neighbour {
     diary: Diary,
     /// Who is handed an answer to each message.
-    other: Option<WorkAddr<Neighbour>>,
+    other: Option<WorkAddr<Self>>,
     ends: bool,
 }
 
