@@ -6,7 +6,7 @@
 
 use std::{cell::RefCell, collections::VecDeque};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::{config::MAX_RECORD, record::RECORD_OVERHEAD};
 
@@ -32,6 +32,15 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// What was sealed here since the last time.
+    pub(super) fn take(&mut self) -> Bytes {
+        if self.is_whole {
+            return self.bytes.split().freeze();
+        }
+        // Nothing more comes into this one, so it needs no count of who shares it.
+        std::mem::take(&mut self.bytes).freeze()
+    }
+
     /// Goes on in another block, with room for `rest` bytes or for the first of them.
     pub(super) fn replace(&mut self, rest: usize) {
         *self = Self {
@@ -68,15 +77,13 @@ fn recycled() -> Option<BytesMut> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn sealed(rest: usize) -> Bytes {
         let mut block = Block::default();
         block.replace(rest);
         block.bytes.extend_from_slice(b"a record");
-        block.bytes.split().freeze()
+        block.take()
     }
 
     #[test]
