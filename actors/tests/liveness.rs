@@ -209,3 +209,36 @@ fn liveness_as_text() {
     );
     assert_eq!(Liveness::new(QUICK).silence(), QUICK);
 }
+
+/// Whoever wants no verdict at all may say so with the longest of times.
+#[tokio::test]
+async fn silence_may_be_borne_for_ever() {
+    let for_ever = || Liveness::new(Duration::MAX).every(Duration::MAX);
+    let mut kinds = vec![("plain", Layers::new().liveness(for_ever()))];
+    #[cfg(feature = "encrypt")]
+    {
+        use rpyc_actors::{Key, codec::EncryptConfig};
+        let config = EncryptConfig::new(Key::new([1; 32]))
+            .liveness(for_ever())
+            .handshake_timeout(Duration::MAX);
+        kinds.push(("encrypted", Layers::new().encrypt(config)));
+    }
+    for (kind, layers) in kinds {
+        let (one, other) = pair_of(Limits::default(), &layers).await;
+        hello(&one, &other).await;
+        hello(&other, &one).await;
+        assert!(!one.closed() && !other.closed(), "{kind}");
+    }
+    let layers = || {
+        Layers::new().resume(
+            support::resumed::plain()
+                .liveness(for_ever())
+                .handshake_timeout(Duration::MAX)
+                .linger(Duration::MAX),
+        )
+    };
+    let line = support::resumed::Line::new(Weather::default(), layers(), layers()).await;
+    hello(&line.client, &line.server).await;
+    line.chaos.cut(support::chaos::Cut::Reset);
+    hello(&line.server, &line.client).await;
+}

@@ -8,7 +8,7 @@ use super::{
     terms::Terms,
 };
 pub use crate::codec::pulse::{Liveness, MIN_SILENCE};
-use crate::{error::StreamError, key::Key};
+use crate::{codec::pulse::FOR_EVER, error::StreamError, key::Key};
 
 /// Smallest [`EncryptConfig::max_record`], in bytes: with less, most of what travels would be overhead.
 pub const MIN_RECORD: usize = 1024;
@@ -152,7 +152,7 @@ impl EncryptConfig {
     /// Sets how long the handshake may take. 5 s by default.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.handshake_timeout = timeout;
+        self.handshake_timeout = timeout.min(FOR_EVER);
         self
     }
 
