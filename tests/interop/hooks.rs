@@ -10,7 +10,7 @@ use std::{
 
 use rpyc::{
     Channel, Connection, Error, Exception, Server, ServerConfig, Service, SocketStream,
-    StreamError, VoidService, brine::Value,
+    StreamError, VoidService, brine::Value, protocol::Limits,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -327,7 +327,13 @@ async fn draining_finishes_the_calls_that_run() {
             number
         }
     });
-    let (server, port) = serve(service).await;
+    // One runs, and two wait.
+    let config = ServerConfig::default().limits(Limits::default().queued_requests(2));
+    let endpoint = "tcp://127.0.0.1:0".parse().expect("an endpoint");
+    let server = Server::bind_with(&[endpoint], service, config)
+        .await
+        .expect("a free port");
+    let port = server.port().expect("TCP");
     let client = connect(port).await;
     let idle = connect(port).await;
     assert_alive(&idle).await;
@@ -338,9 +344,11 @@ async fn draining_finishes_the_calls_that_run() {
         })
         .collect();
     until(|| client.stats().pending == 3).await;
-    // All three are there: the server answers the ping only behind them, so they are seen by what they hold.
+    // A fourth one is refused as soon as it comes, so the others came before.
+    let refused = soon(client.call::<i64>("wait", (3,))).await;
+    let refused = refused.expect_err("too many wait").to_string();
+    assert!(refused.contains("too many requests"), "{refused}");
     until(|| server.connections() == 2).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
     let draining = tokio::spawn(server.drain(Duration::from_secs(30)));
     soon(idle.ended()).await;
     assert!(
