@@ -5,6 +5,8 @@
 mod namespace;
 #[path = "support/python.rs"]
 mod python;
+#[path = "../actors/tests/support/waiting.rs"]
+mod waiting;
 
 use std::{
     net::TcpListener,
@@ -14,10 +16,11 @@ use std::{
 
 use python::{Peer, Script};
 use rpyc::{
-    BackoffConfig, Chain, ConnectionConfig, ConnectionEvent, Endpoint, Error, Events, Netref,
-    Server, Service, StreamError, SupervisedConnection, SupervisorConfig, TcpConfig, VoidService,
+    BackoffConfig, Chain, ConnectionConfig, ConnectionEvent, Endpoint, Error, Netref, Server,
+    Service, StreamError, SupervisedConnection, SupervisorConfig, TcpConfig, VoidService,
     codec::Liveness, error::LossReason,
 };
+use waiting::{event, within};
 
 /// On a port that is given, so that it can come back there.
 const SERVER: &str = r#"
@@ -38,15 +41,7 @@ print("READY", server.port, flush=True)
 server.start()
 "#;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const QUICK: Duration = Duration::from_millis(600);
-
-async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("hangs: {what}"),
-    }
-}
 
 fn start(port: u16) -> Peer {
     Peer::start(Script::Text(SERVER), &[&port.to_string()])
@@ -72,22 +67,6 @@ fn supervised(port: u16) -> SupervisedConnection {
 fn impatient(port: u16) -> SupervisedConnection {
     let ours = ConnectionConfig::default().liveness(Liveness::new(QUICK));
     SupervisedConnection::with_config(&chain(port), VoidService, seeded(), ours)
-}
-
-async fn event(
-    what: &str,
-    events: &mut Events,
-    mut is_it: impl FnMut(&ConnectionEvent) -> bool,
-) -> ConnectionEvent {
-    within(what, async {
-        loop {
-            let event = events.next().await.expect("a supervisor");
-            if is_it(&event) {
-                return event;
-            }
-        }
-    })
-    .await
 }
 
 async fn adds(client: &SupervisedConnection) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::{Actor, Context, Handler};
 use bytes::Bytes;
 use rpyc_actors::{
-    BackoffConfig, Chain, Channel, ConnectionEvent, Endpoint, Events, Frames, Layers, Listener,
+    BackoffConfig, Chain, Channel, ConnectionEvent, Endpoint, Frames, Layers, Listener,
     ListenerConfig, Received, SupervisedChannel, SupervisorConfig, TcpConfig,
     channel::Subscribe,
     message::Read,
@@ -15,7 +15,9 @@ use rpyc_actors::{
 };
 use support::{
     chaos::{Chaos, Cut, Weather},
-    until, within,
+    until,
+    waiting::event,
+    within,
 };
 use tokio::sync::mpsc;
 
@@ -62,22 +64,6 @@ fn supervised(port: u16) -> SupervisedChannel {
         .supervise(SupervisorConfig::default().backoff(backoff))
 }
 
-async fn wait_for(
-    what: &str,
-    events: &mut Events,
-    mut is_it: impl FnMut(&ConnectionEvent) -> bool,
-) -> ConnectionEvent {
-    within(what, async {
-        loop {
-            let event = events.next().await.expect("a supervisor");
-            if is_it(&event) {
-                return event;
-            }
-        }
-    })
-    .await
-}
-
 async fn received(channel: &SupervisedChannel) -> Received {
     within("receiving", channel.recv()).await.expect("open")
 }
@@ -102,7 +88,7 @@ async fn a_server_that_comes_back_serves_the_same_handle() {
     server.listener.stop();
     within("stopping", server.listener.stopped()).await;
     drop((first, server));
-    wait_for("failing attempts", &mut events, |event| {
+    event("failing attempts", &mut events, |event| {
         matches!(
             event,
             ConnectionEvent::Retrying {
@@ -138,7 +124,7 @@ async fn a_server_that_comes_back_serves_the_same_handle() {
     };
     assert!(losses >= 1, "no word of the loss");
     assert_eq!(&answer[..], b"second");
-    wait_for("the way back", &mut events, |event| {
+    event("the way back", &mut events, |event| {
         matches!(event, ConnectionEvent::Restored { .. })
     })
     .await;
@@ -152,7 +138,7 @@ async fn a_server_that_comes_back_serves_the_same_handle() {
         .await
         .expect("no panic")
         .expect("closed");
-    wait_for("the end", &mut events, |event| {
+    event("the end", &mut events, |event| {
         matches!(event, ConnectionEvent::Closed { .. })
     })
     .await;
@@ -230,7 +216,7 @@ async fn a_connection_that_nobody_can_write_is_given_up() {
     let channel = server.next().await;
     within("receiving", channel.recv()).await.expect("open");
     chaos.cut(Cut::Finish);
-    wait_for(
+    event(
         "the loss",
         &mut events,
         |event| matches!(event, ConnectionEvent::Lost(lost) if lost.generation == 1),
@@ -365,7 +351,7 @@ async fn a_flush_tells_of_a_loss_behind_which_something_was_sent() {
     let mut events = client.events();
     within("sending", client.send("one")).await.expect("sent");
     server.next().await.abort();
-    wait_for("the way back", &mut events, |event| {
+    event("the way back", &mut events, |event| {
         matches!(event, ConnectionEvent::Restored { .. })
     })
     .await;

@@ -2,9 +2,16 @@
 
 use super::*;
 
+/// Fails when a pair that has nothing to do with it was harmed.
+async fn is_unharmed((near, far): &(Channel, Channel)) {
+    within("sending", near.send("fine")).await.expect("open");
+    let came = within("receiving", far.recv()).await.expect("open");
+    assert_eq!(came, Some("fine".into()));
+}
+
 #[tokio::test]
 async fn a_frame_above_the_limit_names_endpoint_and_limit() {
-    let (bystander, bystander_peer) = pair().await;
+    let bystander = pair().await;
     let (channel, mut peer) = channel_and_peer(Limits::default()).await;
     let mut wire = frame(b"good");
     wire.extend(((64u32 << 20) + 1).to_be_bytes());
@@ -39,20 +46,12 @@ async fn a_frame_above_the_limit_names_endpoint_and_limit() {
             .await
             .is_ok_and(|count| count > 0)
     );
-    within("sending", bystander.send("fine"))
-        .await
-        .expect("open");
-    assert_eq!(
-        within("receiving", bystander_peer.recv())
-            .await
-            .expect("open"),
-        Some("fine".into())
-    );
+    is_unharmed(&bystander).await;
 }
 
 #[tokio::test]
 async fn a_frame_cut_short_is_a_loss_that_says_where() {
-    let (bystander, bystander_peer) = pair().await;
+    let bystander = pair().await;
     let (channel, mut peer) = channel_and_peer(Limits::default()).await;
     let mut wire = frame(b"good");
     wire.extend(&frame(&[1; 100])[..50]);
@@ -77,15 +76,7 @@ async fn a_frame_cut_short_is_a_loss_that_says_where() {
         ),
         "{lost}"
     );
-    within("sending", bystander.send("fine"))
-        .await
-        .expect("open");
-    assert_eq!(
-        within("receiving", bystander_peer.recv())
-            .await
-            .expect("open"),
-        Some("fine".into())
-    );
+    is_unharmed(&bystander).await;
 }
 
 #[tokio::test]

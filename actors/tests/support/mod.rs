@@ -7,7 +7,7 @@ pub(crate) mod measure;
 mod random;
 pub(crate) mod recorder;
 pub(crate) mod resumed;
-mod waiting;
+pub(crate) mod waiting;
 
 use rpyc_actors::{
     Chain, Channel, Endpoint, Layers, Limits, Listener, ListenerConfig, SocketStream, TcpConfig,

@@ -1,6 +1,9 @@
 //! Waits that are bounded: a hang is a failure.
+#![allow(dead_code, reason = "each test uses its own part of this file")]
 
 use std::{future::Future, time::Duration};
+
+use rpyc_actors::{ConnectionEvent, Events};
 
 /// No test waits longer than this for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,4 +24,21 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// The next event that is looked for; those before it are passed over.
+pub(crate) async fn event(
+    what: &str,
+    events: &mut Events,
+    mut is_it: impl FnMut(&ConnectionEvent) -> bool,
+) -> ConnectionEvent {
+    within(what, async {
+        loop {
+            let event = events.next().await.expect("a supervisor");
+            if is_it(&event) {
+                return event;
+            }
+        }
+    })
+    .await
 }

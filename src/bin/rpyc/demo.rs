@@ -140,12 +140,10 @@ async fn show() -> Result<(), Failure> {
 
     steps::show(&stage.services()[0], &stage.near, paint).await?;
 
-    output::line("")?;
-    output::line(paint.title(
+    paint.heading(
         "Calls and frames over every kind of stream",
         "each end on its own thread",
-    ))?;
-    output::line("")?;
+    )?;
     let mut rows = Vec::new();
     let ends = stage.services().into_iter().zip(stage.sinks());
     for (stream, (service, sink)) in STREAMS.into_iter().zip(ends) {

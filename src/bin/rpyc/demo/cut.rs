@@ -40,12 +40,10 @@ pub(crate) async fn show(
     far: &ListenerConfig,
     paint: Paint,
 ) -> Result<(), Failure> {
-    output::line("")?;
-    output::line(paint.title(
+    paint.heading(
         "A connection that is cut in the middle",
         "layers resume and encrypt at both ends",
-    ))?;
-    output::line("")?;
+    )?;
     let key = Key::generate().map_err(|error| Failure::Unavailable(error.to_string()))?;
     let layers = Layers::new()
         .resume(ResumeConfig::default())

@@ -212,12 +212,10 @@ pub(crate) async fn show(
     far: &ListenerConfig,
     paint: Paint,
 ) -> Result<(), Failure> {
-    output::line("")?;
-    output::line(paint.title(
+    paint.heading(
         "Frames through every layer",
         "JSON over TCP, one layer at a time",
-    ))?;
-    output::line("")?;
+    )?;
     let mut rows = Vec::new();
     for case in cases()? {
         paint.progress(&format!("{}: frames", case.layer))?;

@@ -55,9 +55,11 @@ impl Paint {
         self.with("33", text)
     }
 
-    /// A heading and what else there is to know.
-    pub(crate) fn title(self, title: &str, more: &str) -> String {
-        format!(" {}  {}", self.bold(title), self.dim(more))
+    /// Begins a part: a heading and what else there is to know, with a blank line around them.
+    pub(crate) fn heading(self, title: &str, more: &str) -> io::Result<()> {
+        output::line("")?;
+        output::line(format!(" {}  {}", self.bold(title), self.dim(more)))?;
+        output::line("")
     }
 
     /// Replaces the last such line; an empty text takes it away.

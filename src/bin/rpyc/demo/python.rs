@@ -22,8 +22,7 @@ const PYTHON_WITHIN: Duration = Duration::from_secs(3);
 const SERVER_WITHIN: Duration = Duration::from_secs(2);
 
 pub(crate) async fn show(program: &str, paint: Paint) -> Result<(), Failure> {
-    output::line("")?;
-    output::line(paint.title("Try it from Python", "with two lines in a shell"))?;
+    paint.heading("Try it from Python", "with two lines in a shell")?;
     paint.progress("looking for a Python with rpyc")?;
     let python = find().await;
     let server = match &python {
@@ -41,7 +40,6 @@ pub(crate) async fn show(program: &str, paint: Paint) -> Result<(), Failure> {
         shown(Path::new(program))
     );
     let python_line = format!("{interpreter} -c '{script}'");
-    output::line("")?;
     if let (Some(python), Some(server)) = (python, server) {
         output::line(format!("   {} {serve_line}", paint.green("$")))?;
         output::line(format!("   {}", server.line))?;

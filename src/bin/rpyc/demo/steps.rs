@@ -57,13 +57,10 @@ pub(crate) async fn show(service: &Endpoint, near: &Runtime, paint: Paint) -> Re
     let (near_facts, far_facts) = (near_facts(), far_facts());
     let closing = tape.take();
 
-    output::line("")?;
-    output::line(paint.title(
+    paint.heading(
         "One call, step by step",
         &format!("add(1, 2) over TCP to {service}"),
-    ))?;
-
-    output::line("")?;
+    )?;
     step(
         paint,
         1,
