@@ -164,9 +164,10 @@ impl<A: Work> Mail<A> {
 
     /// Gives `what` to the actor, if it is on this thread, in nobody's hands, and nothing comes before.
     fn visit<M>(&self, what: M, visit: impl FnOnce(&mut Stage<A>, &Waker, M)) -> Result<(), M> {
-        if self.idle.load(Ordering::Acquire)
+        // What another thread writes is not looked at on this one.
+        if let Some(actor) = self.place.get().copied().and_then(here::find)
+            && self.idle.load(Ordering::Acquire)
             && let Some(waker) = self.waker.get()
-            && let Some(actor) = self.place.get().copied().and_then(here::find)
             && let Some(stage) = actor.downcast_ref::<RefCell<Stage<A>>>()
             // One that waits for us to return is borrowed.
             && let Ok(mut stage) = stage.try_borrow_mut()

@@ -90,14 +90,9 @@ impl State {
 
     /// The next frame, `Ok(None)` at the end, or nothing yet.
     pub(super) fn take_frame(&mut self) -> Option<Result<Option<Bytes>, StreamError>> {
-        match self.next_frame() {
-            Some(frame) => Some(Ok(Some(frame))),
-            None => self.no_frame(),
+        if let Some(frame) = self.next_frame() {
+            return Some(Ok(Some(frame)));
         }
-    }
-
-    /// Why there is no frame, if none will come.
-    fn no_frame(&self) -> Option<Result<Option<Bytes>, StreamError>> {
         if self.claimed {
             let what = "a unique receiver takes the frames of this channel";
             return Some(Err(StreamError::misuse(what)));
@@ -183,18 +178,10 @@ impl Inbox {
         self.end(ending);
     }
 
-    /// The next frame, `Ok(None)` at the end; without either the task is woken by what comes.
+    /// The next frame, if there is one for handles that share the channel.
     #[inline]
-    pub(super) fn poll_frame(&self, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
-        let mut state = self.state.lock();
-        if let Some(frame) = state.next_frame() {
-            return Poll::Ready(Ok(Some(frame)));
-        }
-        if let Some(ending) = state.no_frame() {
-            return Poll::Ready(ending);
-        }
-        state.wake_later(cx);
-        Poll::Pending
+    pub(super) fn try_frame(&self) -> Option<Bytes> {
+        self.state.lock().next_frame()
     }
 
     /// The next frame, `Ok(None)` at the end, or nothing yet.

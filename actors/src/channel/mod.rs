@@ -242,8 +242,10 @@ impl Channel {
     /// A dropped receive took nothing.
     #[inline]
     pub async fn recv(&self) -> Result<Option<Bytes>, StreamError> {
-        let shared = &*self.shared;
-        poll_fn(|cx| shared.urging(shared.inbox.poll_frame(cx))).await
+        match self.shared.inbox.try_frame() {
+            Some(frame) => Ok(Some(frame)),
+            None => self.shared.receive(State::take_frame).await,
+        }
     }
 
     /// Receives one frame if one is there.
