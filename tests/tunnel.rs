@@ -95,7 +95,9 @@ fn a_refused_target_resets_the_program_and_is_told() {
         assert!(is_reset(&tunnel.connect()), "{}", way.name);
         let line = tunnel.server.says("not carried");
         assert!(line.contains("WARN") && line.contains("refused"), "{line}");
-        tunnel.client.says("the channel failed");
+        // The reset may come before the client's own connection is set up.
+        let reset = ["the channel failed", "not carried"];
+        tunnel.client.says_one_of(&reset);
     }
     let nobody = ways.plain().client(Target::new().port(), &[]);
     assert!(is_reset(&nobody.connect()));
@@ -285,6 +287,8 @@ fn a_drain_lets_connections_end() {
         assert!(Instant::now() < until, "it goes on accepting");
         thread::sleep(Duration::from_millis(2));
     }
+    // An attempt may have been carried before the listening ended: nobody is to wait for an answer to it.
+    drop(target);
     // What was there goes on.
     far.write_all(b"still here").expect("sent");
     assert_eq!(read_exactly(&near, 10), b"still here");

@@ -210,7 +210,7 @@ mod tests {
             let from = Duration::from_millis(50 + 5 * tenth);
             let here = firsts
                 .iter()
-                .filter(|delay| (from..from + Duration::from_millis(5)).contains(delay))
+                .filter(|delay| (from..from + Duration::from_millis(5)).contains(*delay))
                 .count();
             assert!((50..200).contains(&here), "{here} of 1000 from {from:?} on");
         }

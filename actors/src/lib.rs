@@ -15,9 +15,9 @@ pub mod encrypted;
 pub mod endpoint;
 pub mod error;
 pub mod event;
-#[cfg(feature = "encrypt")]
 mod handshakes;
 mod here;
+#[cfg(feature = "encrypt")]
 pub mod key;
 pub mod layer;
 pub mod layers;

@@ -214,16 +214,18 @@ fn liveness_as_text() {
 #[tokio::test]
 async fn silence_may_be_borne_for_ever() {
     let for_ever = || Liveness::new(Duration::MAX).every(Duration::MAX);
-    let mut kinds = vec![("plain", Layers::new().liveness(for_ever()))];
+    let plain = [("plain", Layers::new().liveness(for_ever()))];
     #[cfg(feature = "encrypt")]
-    {
+    let encrypted = {
         use rpyc_actors::{Key, codec::EncryptConfig};
         let config = EncryptConfig::new(Key::new([1; 32]))
             .liveness(for_ever())
             .handshake_timeout(Duration::MAX);
-        kinds.push(("encrypted", Layers::new().encrypt(config)));
-    }
-    for (kind, layers) in kinds {
+        [("encrypted", Layers::new().encrypt(config))]
+    };
+    #[cfg(not(feature = "encrypt"))]
+    let encrypted = [];
+    for (kind, layers) in plain.into_iter().chain(encrypted) {
         let (one, other) = pair_of(Limits::default(), &layers).await;
         hello(&one, &other).await;
         hello(&other, &one).await;

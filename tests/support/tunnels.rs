@@ -72,15 +72,26 @@ impl End {
 
     /// Waits for a line that holds `part`.
     pub(crate) fn says(&self, part: &str) -> String {
+        self.says_one_of(&[part])
+    }
+
+    /// Waits for a line that holds any of `parts`.
+    pub(crate) fn says_one_of(&self, parts: &[&str]) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
             let said = self.said();
             // The last line may not be whole yet.
             let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
-            if let Some(line) = whole.lines().find(|line| line.contains(part)) {
+            if let Some(line) = whole
+                .lines()
+                .find(|line| parts.iter().any(|part| line.contains(part)))
+            {
                 return line.to_owned();
             }
-            assert!(Instant::now() < until, "nothing says {part:?}: {said}");
+            assert!(
+                Instant::now() < until,
+                "nothing says any of {parts:?}: {said}"
+            );
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
     }
