@@ -97,7 +97,6 @@ async fn serves(server: &Server, chain: Chain) {
     assert!(drained.is_clean(), "{drained:?}");
 }
 
-#[cfg(all(feature = "encrypt", feature = "snappy"))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn encrypted_chains_are_pooled() {
     let layers = || {
@@ -110,7 +109,6 @@ async fn encrypted_chains_are_pooled() {
     serves(&server, chain.expect("an endpoint").layers(layers())).await;
 }
 
-#[cfg(feature = "tls")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_chains_are_pooled() {
     let folder = Folder::new();
