@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 
 /// Size of the first block of an outbox; blocks double while a batch grows.
-pub(super) const FIRST_BLOCK: usize = 1 << 10;
+pub(super) const FIRST_BLOCK: usize = 512;
 
 /// Size of the largest block. A batch is several of them, since a block stays as a whole until the last of its bytes has
 /// left: what is not filled of the last one, and not written of the first one, is memory that no credit counts.
