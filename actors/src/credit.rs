@@ -456,9 +456,7 @@ impl Credit {
     /// Re-weighs it: what is more is charged without asking, what is less is given back.
     pub fn set(&mut self, amount: usize) {
         match amount.cmp(&self.amount) {
-            Greater => {
-                self.gate.overdraw(amount - self.amount);
-            }
+            Greater => self.gate.overdraw(amount - self.amount),
             Less => self.gate.give_back(self.amount - amount),
             Equal => {}
         }
