@@ -119,13 +119,6 @@ impl State {
         !self.queue.is_empty() || !self.open_batch.frames.is_empty()
     }
 
-    /// Has the task woken by what comes.
-    fn wake_later(&mut self, cx: &Context<'_>) {
-        if !self.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            self.wakers.push(cx.waker().clone());
-        }
-    }
-
     /// True when a receive would not wait.
     pub(super) fn is_ready(&self) -> bool {
         self.holds_frames() || self.ending.is_some()
@@ -214,7 +207,9 @@ impl Inbox {
         if let Some(item) = take(&mut state) {
             return Poll::Ready(item);
         }
-        state.wake_later(cx);
+        if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.wakers.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 

@@ -232,6 +232,24 @@ impl<A: Unit, B: Unit> Outputs<A, B> {
         self.push(Output::Up(Read { unit, credit }));
     }
 
+    /// Gives back what nothing waits before, and takes the rest.
+    pub(crate) fn down_through(&mut self, write: Write<B>) -> Option<Write<B>> {
+        if self.is_empty() {
+            return Some(write);
+        }
+        self.push(Output::Down(write));
+        None
+    }
+
+    /// As `down_through`.
+    pub(crate) fn up_through(&mut self, read: Read<A>) -> Option<Read<A>> {
+        if self.is_empty() {
+            return Some(read);
+        }
+        self.push(Output::Up(read));
+        None
+    }
+
     pub(crate) fn finish(&mut self) {
         self.push(Output::Finish);
     }

@@ -52,27 +52,19 @@ impl<U: Unit> Codec for Monitor<U> {
     fn write_through(
         &mut self,
         write: Write<U>,
-        host: &dyn Host,
+        _: &dyn Host,
     ) -> Result<Option<Write<U>>, StreamError> {
-        if !self.outputs.is_empty() {
-            self.handle_write(write, host)?;
-            return Ok(None);
-        }
         self.tally.sent(write.unit.weight(), write.unit.frames());
-        Ok(Some(write))
+        Ok(self.outputs.down_through(write))
     }
 
     fn read_through(
         &mut self,
         read: Read<U>,
-        host: &dyn Host,
+        _: &dyn Host,
     ) -> Result<Option<Read<U>>, StreamError> {
-        if !self.outputs.is_empty() {
-            self.handle_read(read, host)?;
-            return Ok(None);
-        }
         self.tally.received(read.unit.weight(), read.unit.frames());
-        Ok(Some(read))
+        Ok(self.outputs.up_through(read))
     }
 
     fn handle_finish(&mut self, _: &dyn Host) -> Result<(), StreamError> {

@@ -40,25 +40,17 @@ impl<U: Unit + Sync + Unpin> Codec for PassThrough<U> {
     fn write_through(
         &mut self,
         write: Write<U>,
-        host: &dyn Host,
+        _: &dyn Host,
     ) -> Result<Option<Write<U>>, StreamError> {
-        if !self.outputs.is_empty() {
-            self.handle_write(write, host)?;
-            return Ok(None);
-        }
-        Ok(Some(write))
+        Ok(self.outputs.down_through(write))
     }
 
     fn read_through(
         &mut self,
         read: Read<U>,
-        host: &dyn Host,
+        _: &dyn Host,
     ) -> Result<Option<Read<U>>, StreamError> {
-        if !self.outputs.is_empty() {
-            self.handle_read(read, host)?;
-            return Ok(None);
-        }
-        Ok(Some(read))
+        Ok(self.outputs.up_through(read))
     }
 
     fn handle_finish(&mut self, _: &dyn Host) -> Result<(), StreamError> {
