@@ -83,6 +83,12 @@ pub(crate) fn find(place: Place) -> Option<Rc<dyn Any>> {
     .flatten()
 }
 
+/// True on the thread of `place`.
+pub(crate) fn is_on(place: Place) -> bool {
+    HERE.try_with(|here| here.thread == place.thread)
+        .unwrap_or(false)
+}
+
 /// True while an actor of this thread has its turn.
 pub(crate) fn has_turn() -> bool {
     HERE.try_with(|here| here.in_turn.get()).unwrap_or(false)

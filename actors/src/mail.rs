@@ -154,6 +154,11 @@ impl<A: Work> Mail<A> {
         self.place.get_or_init(|| place);
     }
 
+    /// True on the actor's thread.
+    pub(crate) fn is_here(&self) -> bool {
+        self.place.get().is_some_and(|place| here::is_on(*place))
+    }
+
     /// Has the actor work now instead of in its next turn, if it is on this thread and nothing comes before.
     pub(crate) fn urge(&self) {
         here::in_turn(|| {

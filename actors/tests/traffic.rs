@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Wake, Waker},
     time::Duration,
 };
 
@@ -82,6 +83,41 @@ async fn crossing_traffic_keeps_order_and_never_hangs() {
         closed.and(also).expect("all was taken");
         assert_eq!(client.stats().frames_sent, 1000);
         assert_eq!(client.stats().frames_received, 1000);
+    }
+}
+
+/// Asks when it is woken, from within.
+struct Asks(Channel);
+
+impl Wake for Asks {
+    fn wake(self: Arc<Self>) {
+        self.0.try_send("question").expect("there is credit");
+    }
+}
+
+/// On another processor, whoever is woken by an answer may have the next question out before the turn is over in which the
+/// channel's actor gave the answer. Here that is so each time.
+#[tokio::test]
+async fn a_question_that_is_sent_while_its_sender_is_woken_goes_out() {
+    let (channel, mut peer) = channel_and_peer(Limits::default()).await;
+    let waker = Waker::from(Arc::new(Asks(channel.clone())));
+    let question = frame(b"question");
+    // One frame passes the framing as it comes, of several it keeps some for a moment.
+    for answers in [1, 3].repeat(20) {
+        let mut receiving = Box::pin(channel.recv());
+        let polled = receiving.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending(), "{polled:?}");
+        drop(receiving);
+        let sent = peer.write_all(&frame(b"answer").repeat(answers)).await;
+        sent.expect("the channel reads");
+        let mut asked = vec![0; question.len()];
+        let read = within("the question", peer.read_exact(&mut asked)).await;
+        read.expect("no loss");
+        assert_eq!(asked, question);
+        for _ in 0..answers {
+            let answer = within("the answer", channel.recv()).await;
+            assert_eq!(answer.expect("no loss").as_deref(), Some(&b"answer"[..]));
+        }
     }
 }
 

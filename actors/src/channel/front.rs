@@ -2,7 +2,7 @@
 //!
 //! It knows who takes the frames, who watches the connection, and how it all ended.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use actix::WeakRecipient;
 
@@ -21,6 +21,8 @@ pub(super) struct Front {
     watchers: Vec<WeakRecipient<ConnectionEvent>>,
     /// That the peer is known, for watchers that come later.
     established: Option<ConnectionEvent>,
+    /// The outbox was told that somebody looks there before this turn is over.
+    pub(super) must_look: bool,
     /// The peer finished its direction.
     pub(super) ended: bool,
     /// Why it all ended, once it did.
@@ -34,6 +36,7 @@ impl Front {
             subscriber: None,
             watchers: Vec::new(),
             established: None,
+            must_look: false,
             ended: false,
             outcome: None,
         }
@@ -46,7 +49,7 @@ impl Front {
     /// Gives a batch to the subscriber, or to the inbox.
     pub(super) fn deliver(&mut self, message: Read<Frames>) {
         let Some(subscriber) = &self.subscriber else {
-            self.shared.inbox.push(message);
+            self.put_in(message);
             return;
         };
         let refused = match subscriber.upgrade() {
@@ -58,8 +61,19 @@ impl Front {
         };
         if let Some(message) = refused {
             self.subscriber = None;
-            self.shared.inbox.push(message);
+            self.put_in(message);
         }
+    }
+
+    /// Puts a batch where handles find it.
+    fn put_in(&mut self, batch: Read<Frames>) {
+        if self.shared.waits_elsewhere.load(Ordering::Relaxed) {
+            self.shared.waits_elsewhere.store(false, Ordering::Relaxed);
+            // Whoever wakes up on another thread may have the next question out before this turn is over.
+            self.shared.outbox.look_soon();
+            self.must_look = true;
+        }
+        self.shared.inbox.push(batch);
     }
 
     pub(super) fn subscribe(&mut self, Subscribe { frames, events }: Subscribe) {

@@ -93,6 +93,7 @@ impl Head {
 
     /// Empties the outbox into the chain.
     fn drain(&mut self, cx: &TaskContext<'_>) {
+        self.front.must_look = false;
         let shared = &self.front.shared;
         let Some(taken) = shared.outbox.take(cx) else {
             return;
@@ -258,6 +259,10 @@ impl Work for Head {
             }
         }
         self.down.drain(cx, &mut self.front);
+        if self.front.must_look {
+            // That was promised.
+            cx.waker().wake_by_ref();
+        }
         if self.front.outcome.is_none() && self.poll_close(cx).is_pending() {
             return Poll::Pending;
         }

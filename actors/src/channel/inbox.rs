@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll, Waker},
 };
 
@@ -23,6 +24,8 @@ pub(super) type Ending = Result<(), StreamError>;
 #[derive(Default)]
 pub(super) struct Inbox {
     state: Mutex<State>,
+    /// Frames may be there. Changed under the lock only.
+    filled: AtomicBool,
 }
 
 #[derive(Default)]
@@ -145,6 +148,7 @@ impl Inbox {
         let mut state = self.state.lock();
         if state.ending.is_none() {
             state.queue.push_back(read);
+            self.filled.store(true, Ordering::Release);
             wake_all(state);
         }
     }
@@ -171,9 +175,12 @@ impl Inbox {
         self.end(ending);
     }
 
-    /// The next frame, if there is one for handles that share the channel.
+    /// The next frame, if there is one for handles that share the channel. Without one the lock is not looked at.
     #[inline]
     pub(super) fn try_frame(&self) -> Option<Bytes> {
+        if !self.filled.load(Ordering::Acquire) {
+            return None;
+        }
         self.state.lock().next_frame()
     }
 
@@ -207,6 +214,7 @@ impl Inbox {
         if let Some(item) = take(&mut state) {
             return Poll::Ready(item);
         }
+        self.filled.store(state.holds_frames(), Ordering::Relaxed);
         if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
             state.wakers.push(cx.waker().clone());
         }
@@ -224,6 +232,7 @@ impl Inbox {
         state.claimed = true;
         if let Some(rest) = state.open_batch.rest().filter(|rest| !rest.unit.is_empty()) {
             state.queue.push_front(rest);
+            self.filled.store(true, Ordering::Release);
         }
         // Whoever waits for single frames learns of it.
         wake_all(state);
@@ -236,6 +245,7 @@ impl Inbox {
         state.claimed = false;
         if let Some(rest) = rest.filter(|rest| !rest.unit.is_empty()) {
             state.queue.push_front(rest);
+            self.filled.store(true, Ordering::Release);
         }
         wake_all(state);
     }

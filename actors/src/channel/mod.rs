@@ -23,7 +23,10 @@ mod stats;
 
 use std::{
     future::poll_fn,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -64,6 +67,8 @@ struct Shared {
     inbox: Inbox,
     down_gate: Arc<Gate>,
     info: Arc<StreamInfo>,
+    /// Somebody on another thread waits for frames, or did lately.
+    waits_elsewhere: AtomicBool,
     /// From `info`, nearer to whoever sends.
     max_frame: usize,
     head: OnceLock<(WeakAddr<Head>, Arc<Mail<Head>>)>,
@@ -84,10 +89,13 @@ impl Shared {
     #[inline]
     fn urging<T>(&self, polled: Poll<T>) -> Poll<T> {
         if polled.is_pending()
-            && !self.outbox.is_idle()
             && let Some((_, mail)) = self.head.get()
         {
-            mail.urge();
+            if !mail.is_here() {
+                self.waits_elsewhere.store(true, Ordering::Relaxed);
+            } else if !self.outbox.is_idle() {
+                mail.urge();
+            }
         }
         polled
     }
@@ -200,6 +208,7 @@ impl Channel {
             inbox: Inbox::default(),
             down_gate: stream.gates().0.clone(),
             info: stream.info().clone(),
+            waits_elsewhere: AtomicBool::new(false),
             max_frame: stream.info().limits.max_frame,
             head: OnceLock::new(),
             arbiter: stream.arbiter().clone(),

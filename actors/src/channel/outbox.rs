@@ -44,7 +44,7 @@ pub(super) enum Control {
 #[derive(Default)]
 pub(super) struct Outbox {
     state: Mutex<State>,
-    /// The actor left its waker, and nothing was appended since. Changed under the lock only.
+    /// The actor left its waker, and nothing was appended since. It becomes true under the lock only.
     idle: AtomicBool,
     /// Wakes the actor's task, which stays the same for its whole life.
     waker: OnceLock<Waker>,
@@ -222,6 +222,11 @@ impl Outbox {
         state.closed.get_or_insert(error);
     }
 
+    /// For the actor, which looks here again before its turn is over: nobody needs to wake it until then.
+    pub(super) fn look_soon(&self) {
+        self.idle.store(false, Ordering::Relaxed);
+    }
+
     /// True when nothing waits for the actor.
     pub(super) fn is_idle(&self) -> bool {
         self.idle.load(Ordering::Acquire)
@@ -336,5 +341,55 @@ impl State {
             spare: std::mem::take(&mut self.prepaid),
             controls: std::mem::take(&mut self.controls),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, atomic::AtomicUsize},
+        task::Wake,
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn an_actor_that_will_look_is_not_woken_and_finds_what_came() {
+        let (outbox, gate) = (Outbox::default(), Gate::new(1 << 20));
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let cx = Context::from_waker(&waker);
+        let push = |bytes: &[u8]| {
+            let mut item = bytes;
+            let pushed = outbox.try_push(&mut item, bytes.len() + FRAME_OVERHEAD, &gate);
+            assert!(matches!(pushed, Pushed::Done(_)), "{pushed:?}");
+        };
+        let taken = || outbox.take(&cx).map_or(0, |taken| taken.frames.len());
+        let woken = || wakes.0.load(Ordering::Relaxed);
+
+        assert_eq!(taken(), 0);
+        outbox.look_soon();
+        push(b"one");
+        assert_eq!(woken(), 0);
+        assert_eq!(taken(), 1);
+        push(b"two");
+        assert_eq!(woken(), 1, "nobody promised to look after that");
+        push(b"three");
+        assert_eq!(woken(), 1);
+        assert_eq!(taken(), 2);
+        // Nothing came: the next one wakes again.
+        outbox.look_soon();
+        assert_eq!(taken(), 0);
+        push(b"four");
+        assert_eq!(woken(), 2);
     }
 }
