@@ -13,6 +13,7 @@ use support::{
     framed::{self, Flushing, Plain, Tuning},
     options::Options,
     ours::{self, Style},
+    processors::Processors,
     raw, report,
     rounds::{Contender, Metric, Peer, Row},
     zmq::Zmq,
@@ -57,7 +58,11 @@ fn rows() -> Vec<Row> {
         tuned("threads", M1, Place::OtherThread, Style::Single, Some(1.2)),
         ping_pong("arbiter", Place::Arbiter, 1.2, Some(1.3)),
         ping_pong("thread", Place::OtherThread, 1.6, None),
-        limit_of_threads(),
+        limit_of_threads("limit/thread", None),
+        limit_of_threads("limit/thread-beside", Some(Processors::BESIDE)),
+        limit_of_threads("limit/thread-asker", Some(Processors::ASKER_APART)),
+        limit_of_threads("limit/thread-channel", Some(Processors::CONNECTION_APART)),
+        limit_of_threads("limit/thread-one", Some(Processors::ONE)),
         in_flight(2.5),
         layers_one_way("single", Style::Single),
         layers_one_way("batches", BATCH),
@@ -144,17 +149,23 @@ fn limit(size: Size) -> Row {
 
 /// A question from another thread, beside what it costs where a task owns a `Framed`: the threads are as many, and so are
 /// the times that one wakes another.
-fn limit_of_threads() -> Row {
-    let size = B64.1;
+fn limit_of_threads(name: &str, processors: Option<Processors>) -> Row {
+    let (size, frame) = (B64.1, frame(B64.1));
     Row {
-        name: "limit/thread".to_owned(),
+        name: name.to_owned(),
         size,
-        ours: questions(Layers::new(), Place::OtherThread, size),
+        ours: Contender {
+            name: Style::Single.name(),
+            measure: Box::new(move |time| {
+                let stack = Layers::new().into();
+                ours::ping_pong_on(time, &stack, Place::OtherThread, processors, &frame)
+            }),
+        },
         peers: vec![Peer {
             contender: Contender {
                 name: "Framed of another thread",
                 measure: Box::new(move |time| {
-                    framed::ping_pong_across(time, Tuning::Default, size)
+                    framed::ping_pong_across(time, Tuning::Default, processors, size)
                 }),
             },
             steps: 1,

@@ -13,6 +13,7 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::{
     cell::{self, Meter, Outcome, Stopwatch},
+    processors::{Processors, Role},
     sockets::sockets,
     thread,
 };
@@ -138,8 +139,9 @@ impl Flushing {
 }
 
 /// Answers each frame with itself.
-fn echo(far: Socket, tuning: Tuning, flushing: Flushing) {
+fn echo(far: Socket, tuning: Tuning, flushing: Flushing, processors: Option<Processors>) {
     thread::spawn(move || async move {
+        let _bound = processors.map(|these| these.bind(Role::Answerer));
         let mut wire = tuning.wrap(socket(far));
         while let Some(frame) = flushing.next(&mut wire).await {
             flushing.send(&mut wire, frame.freeze()).await;
@@ -152,7 +154,7 @@ pub(crate) fn ping_pong(time: Duration, tuning: Tuning, size: usize) -> Outcome 
     let (near, far) = sockets();
     let question = Bytes::from(vec![b'x'; size]);
     cell::run(time, |stop, reports| {
-        echo(far, tuning, Flushing::Each);
+        echo(far, tuning, Flushing::Each, None);
         thread::spawn(move || async move {
             let mut wire = tuning.wrap(socket(near));
             let mut asked = 0;
@@ -176,14 +178,20 @@ pub(crate) fn ping_pong(time: Duration, tuning: Tuning, size: usize) -> Outcome 
 
 /// One question after the other, asked on another thread than that of the `Framed`: what passes between the two
 /// goes through tokio's channels, as it does where a task owns the connection.
-pub(crate) fn ping_pong_across(time: Duration, tuning: Tuning, size: usize) -> Outcome {
+pub(crate) fn ping_pong_across(
+    time: Duration,
+    tuning: Tuning,
+    processors: Option<Processors>,
+    size: usize,
+) -> Outcome {
     let (near, far) = sockets();
     let frame = Bytes::from(vec![b'x'; size]);
     let (question, mut questions) = mpsc::unbounded_channel::<Bytes>();
     let (answer, mut answers) = mpsc::unbounded_channel::<BytesMut>();
     cell::run(time, |stop, reports| {
-        echo(far, tuning, Flushing::Each);
+        echo(far, tuning, Flushing::Each, processors);
         thread::spawn(move || async move {
+            let _bound = processors.map(|these| these.bind(Role::Connection));
             let mut wire = tuning.wrap(socket(near));
             loop {
                 tokio::select! {
@@ -199,6 +207,7 @@ pub(crate) fn ping_pong_across(time: Duration, tuning: Tuning, size: usize) -> O
             }
         });
         thread::spawn(move || async move {
+            let _bound = processors.map(|these| these.bind(Role::Asker));
             let mut asked = 0;
             let mut watch = Stopwatch::start();
             while !stop.is_set() {
@@ -223,7 +232,7 @@ pub(crate) fn in_flight(time: Duration, flushing: Flushing, window: u64, size: u
     let (near, far) = sockets();
     let question = Bytes::from(vec![b'x'; size]);
     cell::run(time, |stop, reports| {
-        echo(far, Tuning::Default, flushing);
+        echo(far, Tuning::Default, flushing, None);
         thread::spawn(move || async move {
             let mut wire = Tuning::Default.wrap(socket(near));
             let mut meter = Meter::new(size);

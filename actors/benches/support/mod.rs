@@ -9,6 +9,7 @@ pub(crate) mod json;
 pub(crate) mod noise;
 pub(crate) mod options;
 pub(crate) mod ours;
+pub(crate) mod processors;
 pub(crate) mod raw;
 pub(crate) mod report;
 pub(crate) mod rounds;

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rpyc_actors::{Channel, Frames, FramesBuilder, Layers};
+use tokio::sync::oneshot;
 
 use super::{
     cell::{self, Meter, Outcome, Stop, Stopwatch},
     ends::{Place, Stack, channels},
+    processors::{Processors, Role},
 };
 
 /// How frames are handed over.
@@ -119,8 +121,9 @@ pub(crate) fn one_way(
 }
 
 /// Answers each frame with itself.
-fn echo(channel: Channel, gathers: bool) {
+fn echo(channel: Channel, gathers: bool, processors: Option<Processors>) {
     Place::Arbiter.spawn(&channel.clone(), async move {
+        let _bound = processors.map(|these| these.bind(Role::Answerer));
         while let Some(frame) = channel.recv().await.expect("no loss") {
             channel.send(frame).await.expect("the peer reads");
             if gathers {
@@ -132,11 +135,30 @@ fn echo(channel: Channel, gathers: bool) {
 
 /// One question after the other.
 pub(crate) fn ping_pong(time: Duration, stack: &Stack, place: Place, question: &Bytes) -> Outcome {
+    ping_pong_on(time, stack, place, None, question)
+}
+
+/// One question after the other, with the threads on these processors. The asker's must not be the channel's, then.
+pub(crate) fn ping_pong_on(
+    time: Duration,
+    stack: &Stack,
+    place: Place,
+    processors: Option<Processors>,
+    question: &Bytes,
+) -> Outcome {
     let (near, far) = channels(stack);
     let (question, gathers) = (question.clone(), stack.gathers);
     cell::run(time, |stop, reports| {
-        echo(far, gathers);
+        echo(far, gathers, processors);
+        let (done, is_done) = oneshot::channel::<()>();
+        if let Some(processors) = processors {
+            Place::Arbiter.spawn(&near, async move {
+                let _bound = processors.bind(Role::Connection);
+                let _ = is_done.await;
+            });
+        }
         place.spawn(&near.clone(), async move {
+            let _bound = processors.map(|these| these.bind(Role::Asker));
             let mut asked = 0;
             let mut watch = Stopwatch::start();
             while !stop.is_set() {
@@ -156,6 +178,7 @@ pub(crate) fn ping_pong(time: Duration, stack: &Stack, place: Place, question: &
             let _ = reports.sent.send(asked);
             let _ = reports.outcome.send(watch.stop());
             near.close().await.expect("the peer reads");
+            drop(done);
         });
     })
 }
@@ -165,7 +188,7 @@ pub(crate) fn in_flight(time: Duration, window: u64, size: usize) -> Outcome {
     let (near, far) = channels(&Layers::new().into());
     let question = Bytes::from(vec![b'x'; size]);
     cell::run(time, |stop, reports| {
-        echo(far, false);
+        echo(far, false, None);
         Place::Arbiter.spawn(&near.clone(), async move {
             let mut meter = Meter::new(size);
             let mut sent = 0;
