@@ -54,7 +54,8 @@ struct Queue {
     readers: Vec<(Waker, usize)>,
     /// Hosts that hold credit back, and let go of it when somebody waits.
     holders: Vec<Waker>,
-    closed: Option<StreamError>,
+    /// Apart from the rest, as everywhere else: most connections have no errors, and thousands of them may be idle.
+    closed: Option<Box<StreamError>>,
 }
 
 struct Waiting {
@@ -187,7 +188,7 @@ impl Gate {
         if queue.closed.is_some() {
             return;
         }
-        queue.closed = Some(error);
+        queue.closed = Some(Box::new(error));
         self.state.fetch_or(CONTENDED, Ordering::AcqRel);
         let waiting = std::mem::take(&mut queue.waiting);
         let readers = std::mem::take(&mut queue.readers);
@@ -205,7 +206,7 @@ impl Gate {
         if !self.is_contended() {
             return None;
         }
-        self.queue.lock().closed.clone()
+        self.queue.lock().closed.as_deref().cloned()
     }
 
     /// Ready when there is credit left, not counting `held` bytes that the asker itself holds back.
@@ -352,16 +353,16 @@ impl Future for Acquire<'_> {
                     amount: self.weight,
                 }));
             }
-            if let Some(error) = &queue.closed {
+            if let Some(error) = queue.closed.as_deref().cloned() {
                 self.ticket = None;
-                return Poll::Ready(Err(error.clone()));
+                return Poll::Ready(Err(error));
             }
             if let Some(waiting) = queue.waiting.get_mut(&ticket) {
                 waiting.waker.clone_from(cx.waker());
             }
             return Poll::Pending;
         }
-        if let Some(error) = &queue.closed {
+        if let Some(error) = queue.closed.as_deref() {
             return Poll::Ready(Err(error.clone()));
         }
         let ticket = queue.next_ticket;

@@ -29,6 +29,7 @@ pub mod monitor;
 mod noted;
 pub mod panics;
 pub mod pool;
+mod queue;
 pub mod relay;
 pub mod runtime;
 pub mod session;

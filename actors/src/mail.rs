@@ -23,12 +23,14 @@ use parking_lot::Mutex;
 use crate::{
     here::{self, Place},
     layer::Gone,
+    queue,
     work::{Stage, Work},
 };
 
 /// The address of an actor that works, for its neighbours and handles.
 pub(crate) struct WorkAddr<A: Work> {
-    address: Addr<A>,
+    /// Shared, since each clone of one takes memory of its own.
+    address: Arc<Addr<A>>,
     mail: Arc<Mail<A>>,
 }
 
@@ -43,6 +45,7 @@ impl<A: Work> Clone for WorkAddr<A> {
 
 impl<A: Work> WorkAddr<A> {
     pub(crate) fn new(address: Addr<A>, mail: Arc<Mail<A>>) -> Self {
+        let address = Arc::new(address);
         Self { address, mail }
     }
 
@@ -90,7 +93,7 @@ impl<A: Work> WorkAddr<A> {
             drop(state);
             return Err(Gone);
         }
-        state.queue.push_back(envelope);
+        queue::push(&mut state.queue, envelope);
         let was_idle = self.mail.idle.load(Ordering::Relaxed);
         self.mail.idle.store(false, Ordering::Release);
         drop(state);

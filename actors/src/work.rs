@@ -16,8 +16,8 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle,
-    dev::{ContextParts, Envelope, EnvelopeProxy, Mailbox, MessageResponse, ToEnvelope},
+    Actor, ActorContext, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle, WeakAddr,
+    dev::{Envelope, EnvelopeProxy, Mailbox, MessageResponse, ToEnvelope},
     fut::ActorFuture,
 };
 use tokio::sync::oneshot;
@@ -81,9 +81,11 @@ type Slot<A> = Option<Pin<Box<dyn ActorFuture<A, Output = ()>>>>;
 
 /// The context of an actor that works between messages.
 pub struct WorkContext<A: Work> {
-    parts: ContextParts<A>,
+    address: WeakAddr<A>,
     mail: Arc<Mail<A>>,
-    started: bool,
+    state: ActorState,
+    /// Somebody held an address when the actor's task had its last turn; when that changes it has another.
+    connected: bool,
     last_handle: SpawnHandle,
     /// Futures besides the work, and those of them that keep messages waiting.
     spawned: Vec<(SpawnHandle, Slot<A>)>,
@@ -93,7 +95,7 @@ pub struct WorkContext<A: Work> {
 impl<A: Work> std::fmt::Debug for WorkContext<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WorkContext")
-            .field("parts", &self.parts)
+            .field("state", &self.state)
             .finish_non_exhaustive()
     }
 }
@@ -101,12 +103,12 @@ impl<A: Work> std::fmt::Debug for WorkContext<A> {
 impl<A: Work> WorkContext<A> {
     /// True while somebody holds an address of the actor.
     pub fn connected(&self) -> bool {
-        self.parts.connected()
+        self.connected
     }
 
     /// The address for neighbours.
     pub(crate) fn work_address(&self) -> WorkAddr<A> {
-        WorkAddr::new(self.parts.address(), self.mail.clone())
+        WorkAddr::new(self.address(), self.mail.clone())
     }
 
     /// Polls what was spawned. True when something ended, so that messages may go on.
@@ -135,21 +137,25 @@ impl<A: Work> WorkContext<A> {
 
 impl<A: Work> ActorContext for WorkContext<A> {
     fn stop(&mut self) {
-        self.parts.stop();
+        if self.state == ActorState::Running {
+            self.state = ActorState::Stopping;
+        }
     }
 
     fn terminate(&mut self) {
-        self.parts.terminate();
+        self.state = ActorState::Stopped;
     }
 
     fn state(&self) -> ActorState {
-        self.parts.state()
+        self.state
     }
 }
 
 impl<A: Work> AsyncContext<A> for WorkContext<A> {
     fn address(&self) -> Addr<A> {
-        self.parts.address()
+        self.address
+            .upgrade()
+            .expect("an actor has its turn as long as its mailbox is there")
     }
 
     fn spawn<F>(&mut self, future: F) -> SpawnHandle
@@ -172,7 +178,7 @@ impl<A: Work> AsyncContext<A> for WorkContext<A> {
 
     #[inline]
     fn waiting(&self) -> bool {
-        !self.awaited.is_empty() || self.parts.waiting()
+        !self.awaited.is_empty() || matches!(self.state, ActorState::Stopping | ActorState::Stopped)
     }
 
     fn cancel_future(&mut self, handle: SpawnHandle) -> bool {
@@ -231,6 +237,7 @@ impl<A: Work> Letterbox<A> {
                 Poll::Pending
             }
         });
+        ctx.connected = self.mailbox.connected();
     }
 }
 
@@ -247,7 +254,10 @@ pub(crate) struct Stage<A: Work> {
 impl<A: Work> Stage<A> {
     /// True when nothing comes before what is asked for now.
     pub(crate) fn is_free(&self) -> bool {
-        self.ctx.started && !self.over && self.taken.is_empty() && !self.ctx.waiting()
+        self.ctx.state == ActorState::Running
+            && !self.over
+            && self.taken.is_empty()
+            && !self.ctx.waiting()
     }
 
     /// Handles a message at once, and does the work that follows.
@@ -303,8 +313,8 @@ impl<A: Work> Stage<A> {
     }
 
     fn turn(&mut self, letterbox: &mut Letterbox<A>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        if !self.ctx.started {
-            self.ctx.started = true;
+        if self.ctx.state == ActorState::Started {
+            self.ctx.state = ActorState::Running;
             self.actor.started(&mut self.ctx);
         }
         loop {
@@ -332,10 +342,12 @@ struct Running<A: Work> {
 
 impl<A: Work> Running<A> {
     fn new(actor: A, letterbox: Letterbox<A>) -> Self {
+        let address = letterbox.mailbox.address().downgrade();
         let ctx = WorkContext {
-            parts: ContextParts::new(letterbox.mailbox.sender_producer()),
+            address,
             mail: letterbox.mail.0.clone(),
-            started: false,
+            state: ActorState::Started,
+            connected: true,
             last_handle: SpawnHandle::default(),
             spawned: Vec::new(),
             awaited: Vec::new(),

@@ -20,13 +20,13 @@ pub(super) struct Front {
     subscriber: Option<WeakRecipient<Read<Frames>>>,
     watchers: Vec<WeakRecipient<ConnectionEvent>>,
     /// That the peer is known, for watchers that come later.
-    established: Option<ConnectionEvent>,
+    established: Option<Box<ConnectionEvent>>,
     /// The outbox was told that somebody looks there before this turn is over.
     pub(super) must_look: bool,
     /// The peer finished its direction.
     pub(super) ended: bool,
     /// Why it all ended, once it did.
-    pub(super) outcome: Option<StreamError>,
+    pub(super) outcome: Option<Box<StreamError>>,
 }
 
 impl Front {
@@ -88,7 +88,13 @@ impl Front {
         if let Some(events) = events {
             // What the newcomer missed, behind the frames that came before; one that is gone misses nothing.
             if let Some(watcher) = events.upgrade() {
-                for missed in self.established.iter().cloned().chain(self.last_event()) {
+                for missed in self
+                    .established
+                    .as_deref()
+                    .cloned()
+                    .into_iter()
+                    .chain(self.last_event())
+                {
                     let _ = watcher.try_send(missed);
                 }
             }
@@ -100,7 +106,7 @@ impl Front {
     /// What a watcher that comes now would wait for in vain.
     fn last_event(&self) -> Option<ConnectionEvent> {
         let endpoint = self.shared.info.endpoint.clone();
-        match &self.outcome {
+        match self.outcome.as_deref() {
             Some(StreamError::Closed) => Some(ConnectionEvent::Closed { endpoint }),
             Some(error) => Some(self.event_of_loss(error.clone())),
             None => self.ended.then_some(ConnectionEvent::Ended { endpoint }),
@@ -109,7 +115,7 @@ impl Front {
 
     pub(super) fn tell(&mut self, event: &ConnectionEvent) {
         if let ConnectionEvent::Established { .. } = event {
-            self.established = Some(event.clone());
+            self.established = Some(event.clone().into());
         }
         self.watchers.retain(|watcher| {
             watcher
@@ -124,7 +130,8 @@ impl Front {
             endpoint: self.shared.info.endpoint.clone(),
         };
         self.tell(&event);
-        self.outcome.get_or_insert(StreamError::Closed);
+        self.outcome
+            .get_or_insert_with(|| StreamError::Closed.into());
     }
 
     /// Ends everything with an error. False when it had ended before.
@@ -132,7 +139,7 @@ impl Front {
         if self.outcome.is_some() {
             return false;
         }
-        self.outcome = Some(error.clone());
+        self.outcome = Some(error.clone().into());
         self.shared.outbox.close(error.clone());
         self.shared.down_gate.close(error.clone());
         self.shared.inbox.end(Err(error.clone()));

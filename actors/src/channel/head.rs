@@ -14,10 +14,7 @@ use std::{
 };
 
 use actix::{Actor, Handler, Message, WeakRecipient};
-use tokio::{
-    sync::oneshot,
-    time::{Instant, Sleep},
-};
+use tokio::{sync::oneshot, time::Sleep};
 
 use super::{
     Shared,
@@ -59,7 +56,7 @@ pub struct Head {
     /// We finished our direction.
     finished: bool,
     handles_gone: bool,
-    closing: Option<Closing>,
+    closing: Option<Box<Closing>>,
     closers: Vec<oneshot::Sender<Result<(), StreamError>>>,
 }
 
@@ -67,7 +64,7 @@ pub struct Head {
 struct Closing {
     flushed: oneshot::Receiver<Result<(), StreamError>>,
     flush_result: Option<Result<(), StreamError>>,
-    deadline: Pin<Box<Sleep>>,
+    patience: Pin<Box<Sleep>>,
 }
 
 impl Head {
@@ -171,12 +168,12 @@ impl Head {
         let (flush, flushed) = Flush::new();
         // Without a neighbour the receiver fails at once, and tells so.
         let _ = self.down.flush(flush);
-        let deadline = Instant::now() + self.shared().info.limits.close_timeout;
-        self.closing = Some(Closing {
+        let patience = tokio::time::sleep(self.shared().info.limits.close_timeout);
+        self.closing = Some(Box::new(Closing {
             flushed,
             flush_result: None,
-            deadline: Box::pin(tokio::time::sleep_until(deadline)),
-        });
+            patience: Box::pin(patience),
+        }));
         self.finish();
     }
 
@@ -192,7 +189,7 @@ impl Head {
             let gone = || Err(self.front.loss(LossReason::ActorGone));
             closing.flush_result = Some(result.unwrap_or_else(|_| gone()));
         }
-        let patience_is_over = closing.deadline.as_mut().poll(cx).is_ready();
+        let patience_is_over = closing.patience.as_mut().poll(cx).is_ready();
         let result = match (&closing.flush_result, patience_is_over) {
             (Some(Ok(())), false) if !ended => return Poll::Pending,
             (None, false) => return Poll::Pending,
@@ -233,7 +230,12 @@ impl Drop for Head {
         log_stopped::<Self>(&self.shared().info.endpoint);
         // Without an outcome this actor panicked or its arbiter stopped.
         self.neighbour_gone();
-        let error = self.front.outcome.clone().unwrap_or(StreamError::Closed);
+        let error = self
+            .front
+            .outcome
+            .as_deref()
+            .cloned()
+            .unwrap_or(StreamError::Closed);
         let flushed = self
             .closing
             .as_ref()

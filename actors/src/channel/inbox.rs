@@ -32,7 +32,7 @@ pub(super) struct Inbox {
 pub(super) struct State {
     open_batch: OpenBatch,
     queue: VecDeque<Read<Frames>>,
-    ending: Option<Ending>,
+    ending: Option<Result<(), Box<StreamError>>>,
     /// A unique receiver takes everything.
     claimed: bool,
     /// Whoever waits for anything. All are woken by each batch: there is mostly one, and one that went away loses no
@@ -100,7 +100,7 @@ impl State {
             let what = "a unique receiver takes the frames of this channel";
             return Some(Err(StreamError::misuse(what)));
         }
-        self.ending.clone().map(|ending| ending.map(|()| None))
+        Some(self.ending()?.map(|()| None))
     }
 
     /// The next batch, `Ok(None)` at the end, or nothing yet.
@@ -108,13 +108,13 @@ impl State {
         let rest = self.open_batch.rest().filter(|rest| !rest.unit.is_empty());
         match rest.or_else(|| self.queue.pop_front()) {
             Some(read) => Some(Ok(Some(read))),
-            None => self.ending.clone().map(|ending| ending.map(|()| None)),
+            None => Some(self.ending()?.map(|()| None)),
         }
     }
 
     /// How the flow of frames ended, though frames may still wait.
     pub(super) fn ending(&self) -> Option<Ending> {
-        self.ending.clone()
+        Some(self.ending.clone()?.map_err(|error| *error))
     }
 
     /// True while frames wait.
@@ -156,7 +156,7 @@ impl Inbox {
     /// No frames come after this; the first ending stays.
     pub(super) fn end(&self, ending: Ending) {
         let mut state = self.state.lock();
-        state.ending.get_or_insert(ending);
+        state.ending.get_or_insert_with(|| ending.map_err(Box::new));
         wake_all(state);
     }
 

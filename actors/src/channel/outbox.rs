@@ -60,9 +60,9 @@ struct State {
     prepaid: usize,
     controls: Vec<Control>,
     /// Why frames are refused: a finish or a close stands in line, a write failed, or the actor is gone.
-    refused: Option<StreamError>,
+    refused: Option<Box<StreamError>>,
     /// Why requests are refused, too: the actor is gone.
-    closed: Option<StreamError>,
+    closed: Option<Box<StreamError>>,
     /// Frames appended so far, and frames that the actor took.
     appended: u64,
     taken: u64,
@@ -185,7 +185,8 @@ impl Outbox {
         self.state
             .lock()
             .refused
-            .clone()
+            .as_deref()
+            .cloned()
             .unwrap_or(StreamError::Closed)
     }
 
@@ -196,13 +197,14 @@ impl Outbox {
     /// Gives the request back when the actor is gone, with the reason.
     pub(super) fn control(&self, control: Control) -> Result<(), (Control, StreamError)> {
         let mut state = self.state.lock();
-        if let Some(error) = &state.closed {
-            let error = error.clone();
+        if let Some(error) = state.closed.as_deref().cloned() {
             return Err((control, error));
         }
         if matches!(control, Control::Finish | Control::Close(_)) {
             // A frame whose credit was taken before must not come behind the end.
-            state.refused.get_or_insert(StreamError::Closed);
+            state
+                .refused
+                .get_or_insert_with(|| StreamError::Closed.into());
         }
         state.controls.push(control);
         self.wake_actor(state);
@@ -212,12 +214,13 @@ impl Outbox {
     /// Refuses frames from now on, but no requests; the first reason stays.
     pub(super) fn refuse(&self, error: StreamError) {
         let mut state = self.state.lock();
-        state.refused.get_or_insert(error);
+        state.refused.get_or_insert_with(|| error.into());
     }
 
     /// Refuses frames and requests from now on; the first reason stays.
     pub(super) fn close(&self, error: StreamError) {
         let mut state = self.state.lock();
+        let error = Box::new(error);
         state.refused.get_or_insert_with(|| error.clone());
         state.closed.get_or_insert(error);
     }

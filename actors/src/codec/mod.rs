@@ -24,6 +24,7 @@ use crate::{
     error::StreamError,
     event::ConnectionEvent,
     message::{Read, Write},
+    queue,
     unit::Unit,
 };
 
@@ -269,11 +270,7 @@ impl<A: Unit, B: Unit> Outputs<A, B> {
     }
 
     fn push(&mut self, output: Output<A, B>) {
-        if self.0.capacity() == 0 {
-            // Most codecs give one at a time, and an idle connection keeps the room for as long as it lives.
-            self.0.reserve_exact(1);
-        }
-        self.0.push_back(output);
+        queue::push(&mut self.0, output);
     }
 
     pub(crate) fn is_empty(&self) -> bool {

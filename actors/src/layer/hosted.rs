@@ -99,7 +99,7 @@ pub(crate) struct Hosted<C: Codec> {
     /// The way down was finished.
     finished: bool,
     /// The codec is finished; what it gave out before still goes up.
-    failed: Option<StreamError>,
+    failed: Option<Box<StreamError>>,
     /// The loss was told, by us or by a neighbour, or nobody is left who could be told.
     over: bool,
     /// The codec told the peer why it failed; that goes out before the connection ends.
@@ -143,7 +143,7 @@ impl<C: Codec> Hosted<C> {
         if self.failed.is_none()
             && let Err(error) = give(&mut self.codec, &self.place)
         {
-            self.failed = Some(error.at(&self.place.endpoint));
+            self.failed = Some(error.at(&self.place.endpoint).into());
         }
     }
 
@@ -194,7 +194,7 @@ impl<C: Codec> Hosted<C> {
 
     /// The connection is lost below; what came before is delivered before that is told.
     pub(crate) fn lost(&mut self, error: StreamError) {
-        self.failed.get_or_insert(error);
+        self.failed.get_or_insert_with(|| error.into());
     }
 
     // ---- what passes the codec by ----
@@ -241,7 +241,7 @@ impl<C: Codec> Hosted<C> {
     /// The codec, or who hosts it, panicked; nothing is asked of it any more.
     pub(crate) fn panicked(&mut self, reason: LossReason, above: &mut impl Upward<C::Above>) {
         let error = self.loss(reason);
-        self.failed = Some(error.clone());
+        self.failed = Some(error.clone().into());
         if !std::mem::replace(&mut self.over, true) {
             above.lost(error);
         }
@@ -273,7 +273,7 @@ impl<C: Codec> Hosted<C> {
             }
         }
         if self.is_alone && self.failed.is_none() {
-            self.failed = Some(self.loss(LossReason::ActorGone));
+            self.failed = Some(self.loss(LossReason::ActorGone).into());
         }
         if std::mem::take(&mut self.has_read) && self.codec.expects_more() {
             self.below.expect_more();
@@ -281,7 +281,7 @@ impl<C: Codec> Hosted<C> {
         // Frames that wait for room above are delivered before the failure is told.
         if !self.over
             && self.codec.held() == 0
-            && let Some(error) = self.failed.clone()
+            && let Some(error) = self.failed.as_deref().cloned()
         {
             self.over = true;
             // A close under way is no failure: it writes what is left, and reads on by itself.
@@ -299,7 +299,7 @@ impl<C: Codec> Hosted<C> {
             return;
         }
         while let Some(flush) = self.flushes.pop_front() {
-            match self.failed.clone() {
+            match self.failed.as_deref().cloned() {
                 Some(error) => flush.answer(Err(error)),
                 None => self.pass_down(|below| below.flush(flush)),
             }
@@ -329,7 +329,8 @@ impl<C: Codec> Hosted<C> {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    self.failed.get_or_insert(error.at(&self.place.endpoint));
+                    self.failed
+                        .get_or_insert_with(|| error.at(&self.place.endpoint).into());
                     return;
                 }
             }
@@ -339,7 +340,7 @@ impl<C: Codec> Hosted<C> {
     /// Ends everything with an error that the codec has told the peer: what it said still has to leave.
     fn part(&mut self, error: StreamError, above: &mut impl Upward<C::Above>) {
         let error = error.at(&self.place.endpoint);
-        self.failed.get_or_insert(error.clone());
+        self.failed.get_or_insert_with(|| error.clone().into());
         if !std::mem::replace(&mut self.over, true) {
             self.parted = true;
             let _ = self.below.finish();

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     error::{LossReason, StreamError},
     message::{Abort, Attach, Detach, ExpectMore, Finish, Flush, Write},
+    queue,
     unit::Chunk,
     work::WorkContext,
 };
@@ -22,7 +23,7 @@ impl<T: Transport> Handler<Write<Chunk>> for ByteStream<T> {
             self.accepted += unit.len() as u64;
             self.owe(unit.len(), credit);
             match unit.take_only() {
-                Some(piece) => self.queue.push_back(piece),
+                Some(piece) => queue::push(&mut self.queue, piece),
                 None => self.queue.extend(unit),
             }
         }
@@ -43,7 +44,7 @@ impl<T: Transport> Handler<Flush> for ByteStream<T> {
     type Result = ();
 
     fn handle(&mut self, flush: Flush, _: &mut WorkContext<Self>) {
-        match &self.write_error {
+        match self.write_error.as_deref() {
             Some(error) => flush.answer(Err(error.clone())),
             None => self.flushes.push_back((self.accepted, flush)),
         }
@@ -58,7 +59,7 @@ impl<T: Transport> Handler<Abort> for ByteStream<T> {
         self.aborted = true;
         let error = self.lost(LossReason::Aborted);
         self.at_end = true;
-        self.read_error.get_or_insert(error.clone());
+        self.read_error.get_or_insert_with(|| error.clone().into());
         if self.write_error.is_none() {
             self.fail_writing(error);
         }

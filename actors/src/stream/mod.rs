@@ -51,6 +51,7 @@ use crate::{
     layer::Above,
     message::{Flush, Read},
     noted::Noted,
+    queue,
     unit::Chunk,
     work::{self, Work, WorkContext},
 };
@@ -88,7 +89,7 @@ pub(crate) struct Keep(pub(crate) Box<dyn Send>);
 /// Who takes what is read.
 enum Consumer {
     /// Nobody yet: bytes are read as they are asked for.
-    OnDemand(Demand),
+    OnDemand(Box<Demand>),
     /// The layer above.
     Attached(Box<dyn Above<Chunk>>),
     /// Nobody any more: bytes are read and dropped until the peer's end.
@@ -131,14 +132,14 @@ pub struct ByteStream<T: Transport> {
     needs_flush: bool,
     flushes: VecDeque<(u64, Flush)>,
     finishing: Finishing,
-    write_error: Option<StreamError>,
+    write_error: Option<Box<StreamError>>,
 
     consumer: Consumer,
     /// The peer's end was seen, or reading failed.
     at_end: bool,
     /// The end was passed on.
     end_told: bool,
-    read_error: Option<StreamError>,
+    read_error: Option<Box<StreamError>>,
 
     closing: Vec<CloseStream>,
     aborted: bool,
@@ -171,7 +172,7 @@ impl<T: Transport> ByteStream<T> {
             flushes: VecDeque::new(),
             finishing: Finishing::No,
             write_error: None,
-            consumer: Consumer::OnDemand(Demand::default()),
+            consumer: Consumer::OnDemand(Box::default()),
             at_end: false,
             end_told: false,
             read_error: None,
@@ -248,7 +249,7 @@ impl<T: Transport> ByteStream<T> {
                 *before += bytes;
                 owed.merge(credit);
             }
-            _ => self.owed.push_back((bytes, credit)),
+            _ => queue::push(&mut self.owed, (bytes, credit)),
         }
     }
 
@@ -294,7 +295,7 @@ impl<T: Transport> ByteStream<T> {
         if let Consumer::Attached(above) = &self.consumer {
             above.write_failed(error.clone());
         }
-        self.write_error = Some(error);
+        self.write_error = Some(error.into());
     }
 
     // ---- up ----
@@ -341,7 +342,7 @@ impl<T: Transport> ByteStream<T> {
             }
             Poll::Ready(Err(error)) => {
                 self.at_end = true;
-                self.read_error = Some(self.lost(error.into()));
+                self.read_error = Some(self.lost(error.into()).into());
                 ReadOnce::Ended
             }
         }
@@ -373,16 +374,16 @@ impl<T: Transport> ByteStream<T> {
         self.end_told = true;
         if self.read_error.is_none() {
             self.read_error = reason
-                .map(|reason| self.lost(reason))
+                .map(|reason| self.lost(reason).into())
                 .or_else(|| self.write_error.clone());
         }
         match &mut self.consumer {
-            Consumer::Attached(above) => match self.read_error.clone() {
-                Some(error) => above.lost(error),
+            Consumer::Attached(above) => match self.read_error.as_deref() {
+                Some(error) => above.lost(error.clone()),
                 None => above.end(),
             },
             Consumer::OnDemand(demand) => {
-                demand.end(&self.endpoint, self.read_error.clone());
+                demand.end(&self.endpoint, self.read_error.as_deref().cloned());
                 demand.serve();
             }
             Consumer::Discarding => {}
@@ -415,7 +416,7 @@ impl<T: Transport> ByteStream<T> {
     }
 
     fn answer_close(&mut self) {
-        let result = match &self.write_error {
+        let result = match self.write_error.as_deref() {
             Some(error) => Err(error.clone()),
             None if self.queue.is_empty() => Ok(()),
             None => Err(StreamError::TimedOut {
@@ -451,7 +452,8 @@ impl<T: Transport> Drop for ByteStream<T> {
         self.answer_close();
         let error = self
             .write_error
-            .clone()
+            .as_deref()
+            .cloned()
             .unwrap_or_else(|| self.lost(LossReason::ActorGone));
         self.down_gate.close(error.clone());
         self.up_gate.close(error.clone());
@@ -485,7 +487,7 @@ impl<T: Transport> Work for ByteStream<T> {
         let error = self.lost(reason);
         self.fail_writing(error.clone());
         self.at_end = true;
-        self.read_error = Some(error);
+        self.read_error = Some(error.into());
         self.tell_end(None);
     }
 }
