@@ -295,19 +295,32 @@ impl Shared {
 
     fn serve(self: &Arc<Self>, channel: Channel) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let connection = Connection::serve(channel, self.service.clone(), self.config.limits);
-        self.connections
-            .lock()
-            .insert(number, connection.downgrade());
+        let enter = |connection: &Connection| {
+            let weak = connection.downgrade();
+            self.connections.lock().insert(number, weak);
+            Entry {
+                server: Arc::downgrade(self),
+                number,
+            }
+        };
+        let (service, limits) = (self.service.clone(), self.config.limits);
+        let connection = Connection::serve_as(channel, service, limits, enter);
         if self.stopped.load(Ordering::Acquire) {
             connection.start_close();
         }
-        let shared = Arc::downgrade(self);
-        actix_rt::spawn(async move {
-            connection.ended().await;
-            if let Some(shared) = shared.upgrade() {
-                shared.connections.lock().remove(&number);
-            }
-        });
+    }
+}
+
+/// A connection among those of its server, until this is dropped.
+struct Entry {
+    server: Weak<Shared>,
+    number: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.upgrade() {
+            server.connections.lock().remove(&self.number);
+        }
     }
 }

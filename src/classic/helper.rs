@@ -39,12 +39,12 @@ impl<A: PackTuple<Exported>, K: PackTuple<Exported>> Job<'_, A, K> {
 }
 
 async fn helper(link: &Link, deadline: Deadline) -> Result<&IdPack, Error> {
-    if let Some(helper) = link.helper.get() {
+    if let Some(helper) = link.known().helper.get() {
         return Ok(helper);
     }
     let root = link.root(deadline).await?;
     let install = || link.ask_item(Ask::call_attr(root, "eval", (INSTALL,), ()), deadline);
-    link.once(&link.helper, deadline, install).await
+    link.once(&link.known().helper, deadline, install).await
 }
 
 /// No arguments at all: an attribute is wanted, not a call.

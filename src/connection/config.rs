@@ -1,6 +1,6 @@
 //! [`ConnectionConfig`]: how one connection is to be.
 
-use rpyc_actors::{StreamError, codec::Liveness};
+use rpyc_actors::codec::Liveness;
 
 use crate::protocol::{Dialect, Limits};
 
@@ -57,12 +57,8 @@ impl ConnectionConfig {
         self
     }
 
-    /// Numbers a loss.
-    pub(super) fn numbered(&self, error: StreamError) -> StreamError {
-        match self.generation {
-            0 => error,
-            number => error.of_generation(number),
-        }
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 }
 

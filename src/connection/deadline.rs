@@ -72,7 +72,7 @@ impl Link {
     /// The peer's root. It is asked for once, and then held for as long as the connection lasts.
     pub(crate) async fn root(&self, deadline: Deadline) -> Result<&IdPack, Error> {
         let ask = || self.ask_item(Ask::get_root(), deadline);
-        self.once(&self.root, deadline, ask)
+        self.once(&self.known().root, deadline, ask)
             .await
             .map_err(|error| match error {
                 // To ask for the root changes nothing, and what it was asked for has not left.

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::Waker,
@@ -14,8 +14,8 @@ use std::{
 
 use bytes::BytesMut;
 use parking_lot::{Mutex, MutexGuard};
-use rpyc_actors::{Channel, Credit, Frames, StreamError};
-use tokio::sync::oneshot;
+use rpyc_actors::{Channel, ConnectionLostError, Credit, Frames, StreamError, error::LossReason};
+use tokio::sync::{OnceCell, oneshot};
 
 pub(crate) use super::export::LocalItem;
 use super::{
@@ -24,6 +24,7 @@ use super::{
     export::Exported,
     hold::Hold,
     nested::Nested,
+    over::Over,
     waiting::{Answer, Failure, Waiter, Waiting},
 };
 use crate::{
@@ -45,24 +46,32 @@ pub(crate) struct Link {
     pub(super) channel: Channel,
     pub(super) service: Arc<Service>,
     pub(super) limits: Limits,
-    config: ConnectionConfig,
+    /// Which one of a supervised chain it is; 0 without a supervisor.
+    generation: u64,
     /// Requests that were refused because of one of them.
     pub(super) refused: AtomicU64,
     state: Mutex<State>,
     /// Calls made by handlers of this connection that wait for their answer.
     pub(super) nested: AtomicUsize,
-    /// The peer's root, once it was asked for.
-    pub(super) root: tokio::sync::OnceCell<IdPack>,
-    /// The function of classic mode, once it was needed.
-    pub(crate) helper: tokio::sync::OnceCell<IdPack>,
+    /// Apart from the rest, since most ends that serve ask for nothing.
+    known: OnceLock<Box<Known>>,
     /// True once everything is over.
-    pub(super) over: tokio::sync::watch::Sender<bool>,
+    pub(super) over: Arc<Over>,
     /// Handles and references; at none the connection closes.
     pub(super) holders: AtomicUsize,
     close_wanted: AtomicBool,
     drain_wanted: AtomicBool,
     /// The actor's waker was taken, so it has to come to [`Link::work`] and give a new one.
     work_wanted: AtomicBool,
+}
+
+/// References that a connection asks for once.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// The peer's root.
+    pub(super) root: OnceCell<IdPack>,
+    /// The function of classic mode.
+    pub(crate) helper: OnceCell<IdPack>,
 }
 
 struct State {
@@ -74,7 +83,7 @@ struct State {
     waker: Option<Waker>,
     wakes_at: Option<Instant>,
     release_at: Option<Instant>,
-    ended: Option<StreamError>,
+    ended: Option<Box<StreamError>>,
 }
 
 /// What became of the frames of one batch, to be dealt with outside of the lock.
@@ -118,18 +127,21 @@ impl Link {
             channel,
             service,
             limits,
-            config,
+            generation: config.generation(),
             refused: AtomicU64::new(0),
             state: Mutex::new(state),
             nested: AtomicUsize::new(0),
-            root: tokio::sync::OnceCell::new(),
-            helper: tokio::sync::OnceCell::new(),
-            over: tokio::sync::watch::Sender::new(false),
+            known: OnceLock::new(),
+            over: Arc::default(),
             holders: AtomicUsize::new(0),
             close_wanted: AtomicBool::new(false),
             drain_wanted: AtomicBool::new(false),
             work_wanted: AtomicBool::new(true),
         }
+    }
+
+    pub(crate) fn known(&self) -> &Known {
+        self.known.get_or_init(Box::default)
     }
 
     /// Sends a request, and gives where the answer will arrive.
@@ -148,7 +160,7 @@ impl Link {
             ended,
             ..
         } = &mut *state;
-        if let Some(error) = ended {
+        if let Some(error) = ended.as_deref() {
             return Err(Error::NotSent(error.clone()));
         }
         let waiter = Waiter {
@@ -163,7 +175,7 @@ impl Link {
             let waiter = protocol.abandon(number);
             drop(state);
             drop(waiter);
-            return Err(Error::NotSent(self.config.numbered(error)));
+            return Err(Error::NotSent(self.numbered(error)));
         }
         *posted += 1;
         self.flush_releases(&mut state);
@@ -416,14 +428,22 @@ impl Link {
         Hold(self.clone())
     }
 
+    /// Numbers a loss.
+    fn numbered(&self, error: StreamError) -> StreamError {
+        match self.generation {
+            0 => error,
+            number => error.of_generation(number),
+        }
+    }
+
     /// Ends the connection: every call that waits gets its error. Gives whether this was the first end.
     pub(super) fn end(&self, reason: &StreamError) -> bool {
-        let reason = &self.config.numbered(reason.clone());
+        let reason = &self.numbered(reason.clone());
         let mut state = self.state.lock();
         if state.ended.is_some() {
             return false;
         }
-        state.ended = Some(reason.clone());
+        state.ended = Some(reason.clone().into());
         let (waiters, objects) = state.protocol.end();
         drop(state);
         drop(objects);
@@ -439,8 +459,13 @@ impl Link {
         true
     }
 
+    pub(super) fn ended_by_peer(&self) -> StreamError {
+        let endpoint: Arc<str> = self.channel.endpoint().into();
+        ConnectionLostError::new(&endpoint, LossReason::EndOfStream).into()
+    }
+
     pub(super) fn end_reason(&self) -> Option<StreamError> {
-        self.state.lock().ended.clone()
+        self.state.lock().ended.as_deref().cloned()
     }
 
     /// Bytes that the peer, or the kernel, did not take yet.

@@ -10,6 +10,7 @@ mod export;
 mod hold;
 mod link;
 mod nested;
+mod over;
 mod pool;
 mod pulse;
 mod scratch;
@@ -92,11 +93,22 @@ impl Connection {
         service: impl Into<Arc<Service>>,
         limits: Limits,
     ) -> Self {
-        let channel = channel.into();
+        Self::serve_as(channel.into(), service.into(), limits, |_| ())
+    }
+
+    /// [`serve`](Self::serve); what `enter` gives is dropped when the connection is over.
+    pub(crate) fn serve_as<E: Send + 'static>(
+        channel: Channel,
+        service: Arc<Service>,
+        limits: Limits,
+        enter: impl FnOnce(&Self) -> E,
+    ) -> Self {
         channel.separate_frames();
-        let link = Link::new(channel, service.into(), limits.into());
+        let link = Link::new(channel, service, limits.into());
         let connection = Self::of(link.hold());
-        serving::start(link.clone(), Some(link.hold()));
+        let entry = enter(&connection);
+        let hold = link.hold();
+        serving::start(link, Some(Box::new((hold, entry))));
         connection
     }
 
@@ -242,9 +254,7 @@ impl Connection {
 
     /// Resolves when the connection is over, whoever ended it.
     pub async fn ended(&self) {
-        let mut over = self.link.over.subscribe();
-        // The sender lives in the link, which lives as long as this handle.
-        let _ = over.wait_for(|over| *over).await;
+        self.link.over.wait().await;
     }
 
     /// True when no calls can be made any more.

@@ -13,16 +13,13 @@ use crate::{error::Error, protocol::Ask};
 
 /// Asks an idle peer now and then, for as long as the connection lasts. Needs no handle, and keeps none.
 pub(super) fn start(link: &Arc<Link>, liveness: Liveness) {
-    let weak = Arc::downgrade(link);
+    let (weak, over) = (Arc::downgrade(link), link.over.clone());
     let beating = async move {
-        let (mut heard, mut over) = match weak.upgrade() {
-            Some(link) => (0, link.over.subscribe()),
-            None => return,
-        };
+        let mut heard = 0;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(liveness.interval()) => {}
-                _ = over.wait_for(|over| *over) => return,
+                () = over.wait() => return,
             }
             let Some(link) = weak.upgrade() else { return };
             let came = link.channel.stats().bytes_received;

@@ -26,8 +26,7 @@ use rpyc_actors::{
 use tokio::time::Sleep;
 
 use super::{
-    Connection, Hold, Link, answer::answer, link::Incoming, nested::Handling, scratch,
-    waiting::Failure,
+    Connection, Link, answer::answer, link::Incoming, nested::Handling, scratch, waiting::Failure,
 };
 use crate::{
     connection::Exported,
@@ -41,14 +40,14 @@ const FINISH_WITHIN: Duration = Duration::from_secs(30);
 
 type Outcome = (Seq, Result<Object, Exception>);
 
-/// Starts the actor on the channel's arbiter. With a hold of its own it serves until the peer ends.
-pub(super) fn start(link: Arc<Link>, hold: Option<Hold>) {
+/// Starts the actor on the channel's arbiter. It drops `kept` when all is over; with a hold there it serves until the peer ends.
+pub(super) fn start(link: Arc<Link>, kept: Option<Box<dyn Send>>) {
     let arbiter = link.channel.arbiter().clone();
     let for_actor = link.clone();
     let start = move || {
         Serving {
             link: for_actor,
-            _hold: hold,
+            _kept: kept,
             queue: VecDeque::new(),
             queued_bytes: 0,
             running: FuturesUnordered::new(),
@@ -66,14 +65,14 @@ pub(super) fn start(link: Arc<Link>, hold: Option<Hold>) {
         link.end(&StreamError::misuse(
             "the arbiter of this connection has stopped",
         ));
-        link.over.send_replace(true);
+        link.over.tell();
     }
 }
 
 /// The actor of one connection.
 pub(super) struct Serving {
     link: Arc<Link>,
-    _hold: Option<Hold>,
+    _kept: Option<Box<dyn Send>>,
     queue: VecDeque<(usize, Seq, Request<Exported>)>,
     queued_bytes: usize,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Outcome>>>>,
@@ -84,7 +83,7 @@ pub(super) struct Serving {
     /// How long that may take once the peer is gone.
     patience: Option<Pin<Box<Sleep>>>,
     /// Why no more requests are served.
-    ended: Option<StreamError>,
+    ended: Option<Box<StreamError>>,
     /// The wait until the peer has read some of its answers. No others are made meanwhile.
     room: Option<Pin<Box<dyn Future<Output = ()>>>>,
     may_answer: bool,
@@ -162,11 +161,12 @@ impl Serving {
             self.link.give_back_all(request.into_items());
             return;
         }
-        self.queued_bytes += size;
-        if self.queue.capacity() == 0 {
-            // Enough for one request after the other, and what an idle connection keeps.
-            self.queue.reserve_exact(1);
+        // One request after the other never waits, so an idle connection keeps no room for any.
+        if self.queue.is_empty() && self.may_serve() {
+            self.begin(seq, request);
+            return;
         }
+        self.queued_bytes += size;
         self.queue.push_back((size, seq, request));
         self.serve();
     }
@@ -239,26 +239,33 @@ impl Serving {
     /// Serves what may be served. Says whether a handler was started that is to be polled.
     fn serve(&mut self) -> bool {
         let before = self.running.len();
-        while self.ended.is_none()
-            && self.has_room()
-            && !self.queue.is_empty()
-            && self.is_read()
+        while !self.queue.is_empty()
+            && self.may_serve()
             && let Some((size, seq, request)) = self.queue.pop_front()
         {
             self.queued_bytes -= size;
-            let handling = Handling::enter(&self.link);
-            let running = panics::catch(|| answer(&self.link, request));
-            drop(handling);
-            match running {
-                Ok(Running::Done(result)) => self.link.reply(&seq, result.as_ref()),
-                Ok(Running::Later(work)) => self
-                    .running
-                    .push(Box::pin(async move { (seq, work.await) })),
-                Err(reason) => self.panicked(reason),
-            }
+            self.begin(seq, request);
         }
         self.refuse_too_deep();
         self.running.len() > before
+    }
+
+    /// Whether one more request may be served now.
+    fn may_serve(&mut self) -> bool {
+        self.ended.is_none() && self.has_room() && self.is_read()
+    }
+
+    fn begin(&mut self, seq: Seq, request: Request<Exported>) {
+        let handling = Handling::enter(&self.link);
+        let running = panics::catch(|| answer(&self.link, request));
+        drop(handling);
+        match running {
+            Ok(Running::Done(result)) => self.link.reply(&seq, result.as_ref()),
+            Ok(Running::Later(work)) => self
+                .running
+                .push(Box::pin(async move { (seq, work.await) })),
+            Err(reason) => self.panicked(reason),
+        }
     }
 
     /// Polls handlers and starts others until nothing moves.
@@ -327,11 +334,11 @@ impl Serving {
             return;
         }
         if !self.peer_closes || self.is_idle() {
-            self.end(ended_by_peer(&self.link));
+            self.end(self.link.ended_by_peer());
             return;
         }
         // Our own calls will have no answer any more, and those we finish have nobody who waits.
-        self.link.end(&ended_by_peer(&self.link));
+        self.link.end(&self.link.ended_by_peer());
         self.patience = Some(Box::pin(tokio::time::sleep(FINISH_WITHIN)));
     }
 
@@ -367,7 +374,7 @@ impl Serving {
         if self.ended.is_some() {
             return;
         }
-        self.ended = Some(reason.clone());
+        self.ended = Some(reason.clone().into());
         self.link.end(&reason);
         self.queue.clear();
         self.running.clear();
@@ -386,11 +393,6 @@ fn in_full(error: &dyn std::error::Error) -> String {
         Some(source) => format!("{error}: {}", in_full(source)),
         None => error.to_string(),
     }
-}
-
-fn ended_by_peer(link: &Link) -> StreamError {
-    let endpoint: Arc<str> = link.channel.endpoint().into();
-    ConnectionLostError::new(&endpoint, LossReason::EndOfStream).into()
 }
 
 impl Actor for Serving {
@@ -434,7 +436,7 @@ impl Drop for Serving {
         if let Err(reason) = panics::catch(|| self.link.service.disconnected(&connection)) {
             tracing::error!(%reason, "what runs behind a connection panicked");
         }
-        self.link.over.send_replace(true);
+        self.link.over.tell();
     }
 }
 
@@ -457,7 +459,7 @@ impl ActorFuture<Serving> for Work {
                 serving.link.close();
             }
             if serving.is_finished(cx) {
-                serving.end(ended_by_peer(&serving.link));
+                serving.end(serving.link.ended_by_peer());
             }
             if serving.link.is_close_wanted() {
                 serving.end(StreamError::Closed);
