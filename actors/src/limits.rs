@@ -20,6 +20,9 @@ pub const STREAM_CHUNK_SIZE: usize = 64_000;
 /// How long [`Channel::poll`](crate::Channel::poll) waits by default: not at all.
 pub const DEFAULT_POLL_TIMEOUT: Duration = Duration::ZERO;
 
+/// The longest of all times, a hundred years: no clock overflows with it.
+pub(crate) const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// Default of [`Limits::max_frame`].
 pub(crate) const DEFAULT_MAX_FRAME: usize = 64 << 20;
 /// Default of [`Limits::credit`].

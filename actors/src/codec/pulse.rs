@@ -7,10 +7,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::limits::FOR_EVER;
+
 /// Shortest time of silence after which an end may be taken for dead.
 pub const MIN_SILENCE: Duration = Duration::from_millis(200);
-/// The longest of all times, a hundred years: no clock overflows with it.
-pub(super) const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// How an end notices that the other one is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

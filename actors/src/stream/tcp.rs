@@ -15,6 +15,8 @@ use crate::{
 
 /// The head start of the first address before the next one is tried beside it (RFC 8305, section 5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+/// What the kernel's `int` of milliseconds holds: 24 days.
+const LONGEST_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// How a TCP connection is made and kept.
 #[derive(Clone, Debug)]
@@ -126,7 +128,7 @@ impl TcpConfig {
             )?;
         }
         if let Some(timeout) = self.user_timeout {
-            socket.set_tcp_user_timeout(Some(timeout))?;
+            socket.set_tcp_user_timeout(Some(timeout.min(LONGEST_USER_TIMEOUT)))?;
         }
         Ok(())
     }

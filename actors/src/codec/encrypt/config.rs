@@ -8,7 +8,7 @@ use super::{
     terms::Terms,
 };
 pub use crate::codec::pulse::{Liveness, MIN_SILENCE};
-use crate::{codec::pulse::FOR_EVER, error::StreamError, key::Key};
+use crate::{error::StreamError, key::Key, limits::FOR_EVER};
 
 /// Smallest [`EncryptConfig::max_record`], in bytes: with less, most of what travels would be overhead.
 pub const MIN_RECORD: usize = 1024;

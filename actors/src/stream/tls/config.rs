@@ -20,7 +20,7 @@ use super::{
     pem::Pem,
     verify::{ClientVerifier, ServerVerifier},
 };
-use crate::stream::tcp::TcpConfig;
+use crate::{limits::FOR_EVER, stream::tcp::TcpConfig};
 
 /// How long a handshake may take, by default.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -225,7 +225,7 @@ impl TlsConfig {
     /// Sets how long a handshake may take. 5 s by default.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.handshake_timeout = Some(timeout);
+        self.handshake_timeout = Some(timeout.min(FOR_EVER));
         self
     }
 

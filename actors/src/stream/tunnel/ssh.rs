@@ -38,7 +38,8 @@ pub(super) fn start(
     target: &str,
     patience: Duration,
 ) -> Result<Tunnel, ConnectFailure> {
-    let seconds = patience.as_secs().max(1);
+    // OpenSSH reads an `int`.
+    let seconds = patience.as_secs().clamp(1, i32::MAX as u64);
     let mut words = command.to_vec();
     let limit = format!("ConnectTimeout={seconds}");
     words.extend(["-o", "BatchMode=yes", "-o", &limit].map(String::from));
