@@ -93,22 +93,6 @@ fn recorded() -> Vec<(String, Value, Bytes)> {
     list(&vectors(), "encode").iter().map(entry).collect()
 }
 
-/// Deterministic and cheap (xorshift64*), so that a failure repeats.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        ((self.next() >> 32) as usize * bound) >> 32
-    }
-}
-
 #[test]
 fn encodes_and_decodes_what_python_recorded() {
     for vector in list(&vectors(), "encode") {
