@@ -158,8 +158,19 @@ async fn python_calls_rust() {
     })
     .await
     .expect("no panic");
-    println!("{}", String::from_utf8_lossy(&output.stdout));
-    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    // The status only says that each check came to its end.
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("each line is JSON"))
+        .collect();
+    assert_eq!(lines.len(), checks.len(), "{text}");
+    assert_eq!(lines[0]["value"], 3);
+    for (line, check) in lines.iter().zip(checks) {
+        let error = if check == "fail" { "ValueError" } else { "" };
+        assert_eq!(line["error"].as_str().unwrap_or_default(), error, "{line}");
+    }
 }
 
 #[tokio::test]
