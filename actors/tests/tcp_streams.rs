@@ -187,6 +187,25 @@ async fn socket_options_are_set_as_configured() {
 }
 
 #[tokio::test]
+async fn times_above_what_the_system_takes_are_its_longest() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let socket = std::net::TcpStream::connect(address).expect("a listener");
+    let watched = socket.try_clone().expect("a socket");
+    let config = TcpConfig::default()
+        .keepalive(u32::MAX)
+        .user_timeout(Duration::MAX);
+    let _stream = within("starting", SocketStream::with_config(socket, config))
+        .await
+        .expect("a socket");
+    let watched = SockRef::from(&watched);
+    let time = watched.tcp_keepalive_time().expect("readable");
+    assert_eq!(time, Duration::from_secs(32_767));
+    let time = watched.tcp_user_timeout().expect("readable");
+    assert_eq!(time, Some(Duration::from_millis(i32::MAX as u64)));
+}
+
+#[tokio::test]
 async fn a_connected_socket_becomes_a_stream() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");

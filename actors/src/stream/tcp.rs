@@ -15,8 +15,11 @@ use crate::{
 
 /// The head start of the first address before the next one is tried beside it (RFC 8305, section 5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
-/// What the kernel's `int` of milliseconds holds: 24 days.
-const LONGEST_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
+
+/// The most seconds that Linux takes (`MAX_TCP_KEEPIDLE` in include/net/tcp.h); above, it refuses the socket's option, and so every connection.
+const MAX_KEEPALIVE: u32 = 32_767;
+/// The same for TCP_USER_TIMEOUT, a positive C `int` of milliseconds.
+const MAX_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// How a TCP connection is made and kept.
 #[derive(Clone, Debug)]
@@ -28,7 +31,7 @@ pub struct TcpConfig {
     pub keepalive: Keepalive,
     /// How long all attempts together may take. 10 s by default.
     pub connect_timeout: Duration,
-    /// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT). The system's default when `None`.
+    /// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT), at most 24 days. The system's default when `None`.
     pub user_timeout: Option<Duration>,
     /// What bounds the stream and its channel.
     pub limits: Limits,
@@ -54,7 +57,7 @@ pub enum Keepalive {
     Off,
     /// First probe after 60 s, then every 60 s, five in all: what RPyC's `keepalive=True` sets.
     On,
-    /// First probe after this many seconds, then as often, five in all.
+    /// First probe after this many seconds, then as often, five in all. More than 32,767 count as that.
     Seconds(u32),
 }
 
@@ -116,7 +119,7 @@ impl TcpConfig {
         let seconds = match self.keepalive {
             Keepalive::Off => None,
             Keepalive::On => Some(60),
-            Keepalive::Seconds(seconds) => Some(seconds.max(1)),
+            Keepalive::Seconds(seconds) => Some(seconds.clamp(1, MAX_KEEPALIVE)),
         };
         if let Some(seconds) = seconds {
             let time = Duration::from_secs(seconds.into());
@@ -128,7 +131,7 @@ impl TcpConfig {
             )?;
         }
         if let Some(timeout) = self.user_timeout {
-            socket.set_tcp_user_timeout(Some(timeout.min(LONGEST_USER_TIMEOUT)))?;
+            socket.set_tcp_user_timeout(Some(timeout.min(MAX_USER_TIMEOUT)))?;
         }
         Ok(())
     }
