@@ -326,6 +326,7 @@ fn endpoints_that_are_none_are_refused_with_the_reason() {
         ("tcp://host:x", "is no port"),
         ("tcp://host:65536", "is no port"),
         ("tcp://host:-1", "is no port"),
+        ("tcp://host:+1", "is no port"),
         ("tcp://::1:1", "brackets"),
         ("tcp://[::1:1", "bracket"),
         ("tcp://host:1?keepalive", "is not name=value"),
@@ -368,7 +369,12 @@ fn endpoints_keep_their_text_and_know_what_is_local() {
 
 #[tokio::test]
 async fn what_cannot_be_listened_on_is_refused() {
-    for text in ["exec:cat", "stdio:", "tcp://no-such-host.invalid:0"] {
+    for text in [
+        "exec:cat",
+        "stdio:",
+        "tcp://no-such-host.invalid:0",
+        "tcp://127.0.0.1:0?ipv6=true",
+    ] {
         let endpoint: Endpoint = text.parse().expect("legal");
         let error = within(
             "binding",

@@ -211,9 +211,10 @@ pub(crate) fn parse_authority(text: &str) -> Result<(String, u16), String> {
     if host.is_empty() {
         return Err("the host is missing".into());
     }
-    let port = port
-        .parse()
-        .map_err(|_| format!("{port:?} is no port: expected a number from 0 to 65535"))?;
+    // A number alone would also be one with a plus sign.
+    let number = port.parse().ok().filter(|_| !port.starts_with('+'));
+    let port =
+        number.ok_or_else(|| format!("{port:?} is no port: expected a number from 0 to 65535"))?;
     Ok((host.into(), port))
 }
 

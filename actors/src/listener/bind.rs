@@ -19,7 +19,7 @@ use crate::stream::StreamHandle;
 use crate::stream::tls::{self, TlsError};
 use crate::{
     endpoint::{Endpoint, ListenAddress},
-    error::{ConnectError, ConnectFailure, StreamError},
+    error::{ConnectError, StreamError},
     limits::Limits,
     stream::{Address, ByteStream, tcp, unix},
 };
@@ -82,21 +82,9 @@ impl Bound {
                 #[cfg(feature = "__tls")]
                 tls,
             } => {
-                let address = tokio::net::lookup_host((host, port))
-                    .await
-                    .map(|mut found| found.next());
-                let address = match address {
-                    Ok(Some(address)) => address,
-                    Ok(None) => return Err(fail(io::Error::from(io::ErrorKind::NotFound).into())),
-                    Err(error) => {
-                        return Err(fail(ConnectFailure::Resolve {
-                            host: host.into(),
-                            source: Arc::new(error),
-                        }));
-                    }
-                };
-                let listener =
-                    tcp::listen(address, config.backlog).map_err(|error| fail(error.into()))?;
+                let addresses = tcp_config.resolve(host, port).await.map_err(fail)?;
+                let listener = tcp::listen(addresses[0], config.backlog)
+                    .map_err(|error| fail(error.into()))?;
                 let config = tcp_config.clone().limits(endpoint.limits_now());
                 #[cfg(feature = "__tls")]
                 if let Some(tls) = tls {

@@ -161,8 +161,12 @@ impl TcpConfig {
         Ok(ByteStream::start(socket, info))
     }
 
-    /// Both families in turn, beginning with the resolver's favourite.
-    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectFailure> {
+    /// At least one address: both families in turn, beginning with the resolver's favourite.
+    pub(crate) async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, ConnectFailure> {
         let failed = |error: io::Error| ConnectFailure::Resolve {
             host: host.into(),
             source: Arc::new(error),
