@@ -22,6 +22,14 @@ fn a_wrong_command_line_ends_with_2() {
         let text = refused(2, args);
         assert!(!text.is_empty(), "{args:?}");
     }
+    for (endpoint, reason) in [
+        ("tpc://h:1", "unknown scheme"),
+        ("exec:true", "only tcp://"),
+    ] {
+        let text = refused(2, &["serve", "--listen", endpoint]);
+        let words = format!("rpyc: cannot listen on {endpoint}: {reason}");
+        assert!(text.starts_with(&words), "{text}");
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use rpyc::{
-    Chain, Connection, Endpoint, Server, ServerConfig, endpoint::parse_duration, protocol::Limits,
+    Chain, Connection, Endpoint, Server, ServerConfig, StreamError, endpoint::parse_duration,
+    protocol::Limits,
 };
 
 use crate::{
@@ -59,7 +60,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
                 "stdio: cannot be served beside other endpoints".into(),
             ));
         }
-        let endpoint: Endpoint = text.parse()?;
+        let endpoint: Endpoint = text
+            .parse()
+            .map_err(|error: StreamError| cannot_listen(error.into()))?;
         let guarded = endpoint.is_guarded() || arguments.layers.are_guarded();
         if !endpoint.is_local() && !guarded && !arguments.insecure {
             let danger = match endpoint.scheme() {
