@@ -54,14 +54,24 @@ struct Stage {
     _folder: TempDir,
 }
 
-/// A folder that nobody else can look into, where the user's runtime files belong if the system has such a place.
+/// A folder that nobody else can look into, where the user's runtime files belong if the system has such a place. After `su` it may be the
+/// place of another user, and its path may leave no room for a socket's name: then the next one will do.
 fn runtime_folder() -> std::io::Result<TempDir> {
-    let place = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let place = place.filter(|place| place.is_dir());
-    tempfile::Builder::new()
-        .prefix("rpyc-demo-")
-        .tempdir_in(place.unwrap_or_else(std::env::temp_dir))
+    let make = |place: PathBuf| {
+        tempfile::Builder::new()
+            .prefix("rpyc-demo-")
+            .tempdir_in(place)
+    };
+    let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let places = user.into_iter().chain([std::env::temp_dir()]);
+    places
+        .filter(|place| place.is_absolute() && place.as_os_str().len() < MAX_PLACE)
+        .find_map(|place| make(place).ok())
+        .map_or_else(|| make("/tmp".into()), Ok)
 }
+
+/// The path of a unix socket is at most 103 bytes on some systems, 107 on Linux; ours adds a folder and a name.
+const MAX_PLACE: usize = 70;
 
 impl Stage {
     async fn set() -> Result<Self, Failure> {

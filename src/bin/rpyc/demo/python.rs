@@ -159,14 +159,37 @@ async fn serve(program: &str) -> Option<Served> {
 /// A path as one would type it here.
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
-    let path = path
-        .strip_prefix(here)
-        .unwrap_or(path)
-        .display()
-        .to_string();
-    if path.contains(char::is_whitespace) {
-        format!("'{path}'")
+    shown_from(&here, path)
+}
+
+fn shown_from(here: &Path, path: &Path) -> String {
+    let shown = match path.strip_prefix(here) {
+        // A program in this very folder: without a slash, a shell looks elsewhere.
+        Ok(rest) if rest.components().count() == 1 => Path::new(".").join(rest),
+        Ok(rest) => rest.to_owned(),
+        Err(_) => path.to_owned(),
+    };
+    let shown = shown.display().to_string();
+    let is_plain = |char: char| char.is_alphanumeric() || "/._-+".contains(char);
+    if shown.chars().all(is_plain) {
+        shown
     } else {
-        path
+        format!("'{}'", shown.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_shown_as_a_shell_takes_them() {
+        let shown = |path: &str| shown_from(Path::new("/home/me"), Path::new(path));
+        assert_eq!(shown("/home/me/target/debug/rpyc"), "target/debug/rpyc");
+        assert_eq!(shown("/home/me/rpyc"), "./rpyc");
+        assert_eq!(shown("/usr/bin/rpyc"), "/usr/bin/rpyc");
+        assert_eq!(shown("python3"), "python3");
+        assert_eq!(shown("/my programs/rpyc"), "'/my programs/rpyc'");
+        assert_eq!(shown("/it's/$HOME/rpyc"), r"'/it'\''s/$HOME/rpyc'");
     }
 }
