@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::{
     python::{Peer, RPYC, RPYC_5, Script, Version, run_within},
-    support::{PATIENCE, blocking, serve, socket_path},
+    support::{PATIENCE, blocking, python_client, python_server, serve, socket_path},
 };
 
 /// What server.py offers, as far as client.py uses it.
@@ -158,4 +158,45 @@ async fn a_python_client_over_a_unix_socket_neither() {
     assert_eq!(lines[1]["value"]["wrong"], serde_json::json!([]));
     assert_eq!(lines[2]["value"], serde_json::json!([]));
     assert_eq!(lines[3]["error"], "ValueError");
+}
+
+/// A server whose objects have names that Python knows is asked nothing about them: INSPECT costs a round trip for each kind.
+#[tokio::test]
+async fn a_python_client_never_has_to_inspect() {
+    let checks = r#"
+from rpyc.core import consts
+inspects = 0
+ask = rpyc.Connection._async_request
+def asks(self, handler, *args, **kwargs):
+    global inspects
+    inspects += handler == consts.HANDLE_INSPECT
+    return ask(self, handler, *args, **kwargs)
+rpyc.Connection._async_request = asks
+
+root = conn.root
+assert root.add(1, 2) == 3 and "add" in dir(root)
+assert hasattr(root, "add") and not hasattr(root, "no_such_name")
+assert getattr(root, "no_such_name", 5) == 5
+assert root.version == 7 and root.get_service_name() == "CALC"
+add = root.add
+assert callable(add) and rpyc.async_(add)(1, 2).value == 3 and rpyc.timed(add, 10)(1, 2).value == 3
+str(root), repr(add), hash(add), add == root.add, bool(root)
+try:
+    root.fail("on purpose")
+except ValueError:
+    pass
+conn.ping()
+assert inspects == 0, inspects
+
+# The counter counts: the root of a Python server has a class of its own.
+conn.close()
+other = rpyc.connect("127.0.0.1", PYTHON)
+assert other.root.add(1, 2) == 3 and inspects == 1, inspects
+other.close()
+"#;
+    let python = python_server();
+    let checks = checks.replace("PYTHON", &python.port().to_string());
+    let service = calculator().constant("version", 7);
+    let (_server, port) = serve(service).await;
+    python_client(port, &checks).await;
 }
