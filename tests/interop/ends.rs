@@ -16,7 +16,8 @@ use crate::{
     python::{Peer, Script},
     raw::Raw,
     support::{
-        assert_alive, assert_serves, connect, python_client, python_server, serve, soon, until,
+        assert_alive, assert_serves, connect, python_client, python_server, serve, socket_path,
+        soon, until,
     },
 };
 
@@ -79,19 +80,26 @@ async fn is_over(client: &Connection) {
 
 #[tokio::test]
 async fn python_is_killed_with_calls_under_way() {
-    let mut server = python_server();
-    let client = connect(server.port()).await;
-    let calls = calls_under_way(&client, 20).await;
-    server.kill();
-    each_may_have_run(calls).await;
-    is_over(&client).await;
-    let reason = client.end_reason().expect("it is over");
-    assert!(
-        reason
-            .to_string()
-            .contains(&format!("tcp://127.0.0.1:{}", server.port())),
-        "{reason}"
-    );
+    let path = socket_path();
+    let text = path.to_str().expect("the path is UTF-8");
+    for options in [&[][..], &["--unix", text]] {
+        let mut server = Peer::start(Script::File("server.py"), options);
+        let endpoint = match options {
+            [] => format!("tcp://127.0.0.1:{}", server.port()),
+            _ => format!("unix:{text}"),
+        };
+        let client = soon(rpyc::connect_endpoint(&endpoint))
+            .await
+            .expect("the server listens");
+        let calls = calls_under_way(&client, 20).await;
+        server.kill();
+        each_may_have_run(calls).await;
+        is_over(&client).await;
+        let reason = client.end_reason().expect("it is over").to_string();
+        assert!(reason.contains(&endpoint), "{reason}");
+    }
+    // The server was killed, so its socket file is ours to remove.
+    let _ = std::fs::remove_file(path);
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
-//! Exceptions, both ways.
+//! Exceptions, both ways and over every kind of stream.
 
 use rpyc::{Error, Exception, RemoteError, Service, brine::Value};
 
-use crate::support::{assert_alive, connect, python_client, python_server, serve, soon};
+use crate::{
+    streams,
+    support::{assert_alive, python_client, serve, soon},
+};
 
 fn remote(error: Error) -> RemoteError {
     match error {
@@ -19,10 +22,11 @@ async fn raised(client: &rpyc::Connection, name: &str, args: Value) -> RemoteErr
 
 #[tokio::test]
 async fn exceptions_of_python() {
-    let server = python_server();
-    let client = connect(server.port()).await;
+    streams::to_python(python_raises).await;
+}
 
-    let error = raised(&client, "fail", ("on purpose",).into()).await;
+async fn python_raises(client: &rpyc::Connection) {
+    let error = raised(client, "fail", ("on purpose",).into()).await;
     assert!(error.is_builtin("ValueError"));
     assert_eq!(error.args(), [Value::from("on purpose")]);
     assert_eq!(error.to_string(), "ValueError: on purpose");
@@ -44,17 +48,17 @@ async fn exceptions_of_python() {
         "Exception",
         "UnicodeError",
     ] {
-        let error = raised(&client, "fail_with", (class, 1, "two", Value::None).into()).await;
+        let error = raised(client, "fail_with", (class, 1, "two", Value::None).into()).await;
         assert!(error.is_builtin(class), "{error}");
         assert_eq!(error.args(), [1.into(), "two".into(), Value::None]);
     }
 
-    let error = raised(&client, "fail_custom", (7,).into()).await;
+    let error = raised(client, "fail_custom", (7,).into()).await;
     assert_eq!((error.module(), error.class()), ("__main__", "CustomError"));
     assert_eq!(error.args(), [Value::from("custom"), 7.into()]);
     assert_eq!(error.find_attr("code"), Some(&7.into()));
 
-    let error = raised(&client, "fail_to_open", ("/no/such/file",).into()).await;
+    let error = raised(client, "fail_to_open", ("/no/such/file",).into()).await;
     assert!(error.is_builtin("FileNotFoundError"), "{error}");
     assert_eq!(error.find_attr("errno"), Some(&2.into()));
     assert_eq!(
@@ -63,7 +67,7 @@ async fn exceptions_of_python() {
     );
     assert_eq!(error.find_attr("filename"), Some(&"/no/such/file".into()));
 
-    let error = raised(&client, "fail_nested", Value::Tuple(Vec::new())).await;
+    let error = raised(client, "fail_nested", Value::Tuple(Vec::new())).await;
     assert!(error.is_builtin("RuntimeError"));
     let traceback = error.traceback().expect("Python tells where");
     assert!(
@@ -74,9 +78,9 @@ async fn exceptions_of_python() {
     let result = soon(client.call::<Value>("fail_with", ("StopIteration",))).await;
     assert!(matches!(result, Err(Error::StopIteration)), "{result:?}");
 
-    let error = raised(&client, "no_such_name", Value::Tuple(Vec::new())).await;
+    let error = raised(client, "no_such_name", Value::Tuple(Vec::new())).await;
     assert!(error.is_builtin("AttributeError"), "{error}");
-    let error = raised(&client, "add", (1,).into()).await;
+    let error = raised(client, "add", (1,).into()).await;
     assert!(error.is_builtin("TypeError"), "{error}");
     let error = remote(
         soon(client.getattr::<Value>("__class__"))
@@ -85,8 +89,7 @@ async fn exceptions_of_python() {
     );
     assert!(error.is_builtin("AttributeError"), "{error}");
 
-    assert_alive(&client).await;
-    soon(client.close()).await;
+    assert_alive(client).await;
 }
 
 fn failing() -> Service {
@@ -125,7 +128,6 @@ fn failing() -> Service {
 
 #[tokio::test]
 async fn exceptions_of_rust() {
-    let (_server, port) = serve(failing()).await;
     let checks = r#"
 def raised(name, *args, **kwargs):
     try:
@@ -161,7 +163,7 @@ assert "WARNING" not in str(raised("value"))
 assert conn.root.add(1, 2) == 3
 conn.close()
 "#;
-    python_client(port, checks).await;
+    streams::of_python(failing, checks).await;
 }
 
 /// An exception that Python's code raised and Rust's code let through arrives as what it was.

@@ -26,6 +26,7 @@ mod misuse;
 mod order;
 mod payloads;
 mod references;
+mod streams;
 mod support;
 #[cfg(any(feature = "tls", feature = "aws-lc-rs"))]
 mod tls;

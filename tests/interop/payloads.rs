@@ -1,10 +1,10 @@
-//! Payloads of 1 byte to 20 MB, those that compress well and those that do not, both ways.
+//! Payloads of 1 byte to 20 MB, those that compress well and those that do not, both ways and over every kind of stream.
 
 use bytes::Bytes;
 use rpyc::{Connection, Service};
 use sha2::{Digest, Sha256};
 
-use crate::support::{connect, python_client, python_server, serve, soon};
+use crate::{streams, support::soon};
 
 /// Around the threshold of compression, the pieces in which Python reads and writes, and a block of 64 KiB.
 const SIZES: [usize; 17] = [
@@ -61,25 +61,26 @@ async fn there_and_back(client: &Connection, payload: Vec<u8>) {
 
 #[tokio::test]
 async fn payloads_to_and_from_python() {
-    let server = python_server();
-    let client = connect(server.port()).await;
-    for size in SIZES {
-        there_and_back(&client, noise(size as u64, size)).await;
-        there_and_back(&client, vec![b'z'; size]).await;
-    }
-    there_and_back(&client, vec![0; LARGEST]).await;
-    there_and_back(&client, noise(7, LARGEST)).await;
-    soon(client.close()).await;
+    streams::to_python(async |client| {
+        for size in SIZES {
+            there_and_back(client, noise(size as u64, size)).await;
+            there_and_back(client, vec![b'z'; size]).await;
+        }
+        there_and_back(client, vec![0; LARGEST]).await;
+        there_and_back(client, noise(7, LARGEST)).await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn payloads_of_a_python_client() {
-    let service = Service::new("Payloads")
-        .function("echo", |value: rpyc::Value| value)
-        .function("digest", |data: Bytes| {
-            Bytes::from(Sha256::digest(&data).to_vec())
-        });
-    let (_server, port) = serve(service).await;
+    let service = || {
+        Service::new("Payloads")
+            .function("echo", |value: rpyc::Value| value)
+            .function("digest", |data: Bytes| {
+                Bytes::from(Sha256::digest(&data).to_vec())
+            })
+    };
     let checks = format!(
         r#"
 import hashlib, os
@@ -96,5 +97,5 @@ assert conn.root.echo(check_text) == check_text
 conn.close()
 "#
     );
-    python_client(port, &checks).await;
+    streams::of_python(service, &checks).await;
 }
