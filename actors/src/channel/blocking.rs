@@ -8,6 +8,7 @@ use super::Channel;
 use crate::{
     error::{StreamError, WriteError},
     runtime,
+    unit::Frames,
 };
 
 impl Channel {
@@ -21,6 +22,43 @@ impl Channel {
         match runtime::may_block() {
             Ok(()) => pollster::block_on(self.send(frame)),
             Err(reason) => Err(WriteError::new(frame.into(), reason)),
+        }
+    }
+
+    /// [`send_slice`](Self::send_slice) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// As `send_slice`; `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn send_slice_blocking(&self, frame: &[u8]) -> Result<(), StreamError> {
+        runtime::may_block()?;
+        pollster::block_on(self.send_slice(frame))
+    }
+
+    /// [`send_all`](Self::send_all) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// As `send_all`; `ApiMisuse` on an arbiter, which would wait for itself: then nothing is taken from the iterator.
+    pub fn send_all_blocking(
+        &self,
+        frames: impl IntoIterator<Item = Bytes>,
+    ) -> Result<(), WriteError<Frames>> {
+        match runtime::may_block() {
+            Ok(()) => pollster::block_on(self.send_all(frames)),
+            Err(reason) => Err(WriteError::new(Frames::default(), reason)),
+        }
+    }
+
+    /// [`send_batch`](Self::send_batch) for plain threads.
+    ///
+    /// # Errors
+    ///
+    /// As `send_batch`; `ApiMisuse` on an arbiter, which would wait for itself.
+    pub fn send_batch_blocking(&self, frames: Frames) -> Result<(), WriteError<Frames>> {
+        match runtime::may_block() {
+            Ok(()) => pollster::block_on(self.send_batch(frames)),
+            Err(reason) => Err(WriteError::new(frames, reason)),
         }
     }
 

@@ -43,7 +43,15 @@ fn threads_share_a_channel_through_blocking_twins() {
             let client = &client;
             scope.spawn(move || {
                 for round in 0..200u8 {
-                    client.send_blocking(vec![thread, round]).expect("open");
+                    let frame = vec![thread, round];
+                    match round % 4 {
+                        0 => client.send_blocking(frame).expect("open"),
+                        1 => client.send_slice_blocking(&frame).expect("open"),
+                        2 => client.send_all_blocking([frame.into()]).expect("open"),
+                        _ => client
+                            .send_batch_blocking(Frames::single(frame.into()))
+                            .expect("open"),
+                    }
                 }
             });
         }
@@ -76,6 +84,16 @@ fn inside_a_system_a_channel_stays_on_its_arbiter_and_blocking_is_refused() {
         let is_misuse = |error: StreamError| matches!(error, StreamError::ApiMisuse(_));
         let refused = client.send_blocking("frame").expect_err("an arbiter");
         assert!(refused.item == "frame" && is_misuse(refused.reason.clone()));
+        assert!(is_misuse(
+            client
+                .send_slice_blocking(b"frame")
+                .expect_err("an arbiter")
+        ));
+        let refused = client.send_all_blocking(["frame".into()]);
+        assert!(is_misuse(refused.expect_err("an arbiter").reason.clone()));
+        let batch = Frames::single("frame".into());
+        let refused = client.send_batch_blocking(batch).expect_err("an arbiter");
+        assert!(refused.item.len() == 1 && is_misuse(refused.reason.clone()));
         assert!(is_misuse(client.recv_blocking().expect_err("an arbiter")));
         assert!(is_misuse(client.flush_blocking().expect_err("an arbiter")));
         assert!(is_misuse(client.close_blocking().expect_err("an arbiter")));
