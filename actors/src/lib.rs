@@ -1,4 +1,44 @@
 //! Streams, channel layers and pools as actix actors that pass typed read, write and frame messages.
+//!
+//! ```text
+//!  application          Channel::send(frame)                     Channel::recv() / Recipient<Read<Frames>>
+//!                           │ outbox (shared, batches by itself)         ▲ inbox
+//!  BatchingChannel          ▼ Write<Frames>                Read<Frames>  │        ┐ optional layers
+//!  CompressedChannel        ▼                                            │        ┘ of frames
+//!  Channel (framing)        ▼ Frames in, Chunk out      Chunk in, Frames out
+//!  Resume                   ▼ Write<Chunk>                  Read<Chunk>  │        ┐ optional layers
+//!  EncryptedChannel         ▼                                            │        ┘ of bytes
+//!  SocketStream             ▼ vectored write                    one read │
+//! ```
+//!
+//! An echo, and whoever talks to it; neither needs an actor system of its own:
+//!
+//! ```
+//! use rpyc_actors::{Channel, Endpoint, Listener, ListenerConfig, SocketStream, StreamError};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), StreamError> {
+//! let endpoint: Endpoint = "tcp://127.0.0.1:0".parse()?;
+//! let echo = |stream| {
+//!     let channel = Channel::new(stream);
+//!     tokio::spawn(async move {
+//!         while let Ok(Some(frame)) = channel.recv().await {
+//!             let _ = channel.send(frame).await;
+//!         }
+//!     });
+//! };
+//! let listener = Listener::bind(&endpoint, ListenerConfig::default(), echo).await?;
+//!
+//! let port = listener.port().expect("it is TCP");
+//! let channel = Channel::new(SocketStream::connect("127.0.0.1", port).await?);
+//! channel.send("Hello RPyC").await?;
+//! assert_eq!(channel.recv().await?, Some("Hello RPyC".into()));
+//! channel.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Inside an actor system the same channel is an actor with typed messages: [`channel::Subscribe`], [`message`], and the example `actor_system`.
 
 mod alarm;
 // Pure, like the codecs: the time comes in.
