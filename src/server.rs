@@ -158,11 +158,21 @@ impl Server {
             connections: Mutex::default(),
             config,
         });
-        let mut listeners = Vec::with_capacity(endpoints.len());
+        let mut listeners: Vec<Listener> = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
             let shared_here = shared.clone();
             let accept = move |stream| shared_here.accept(stream);
-            listeners.push(Listener::bind(endpoint, shared.config.listener.clone(), accept).await?);
+            match Listener::bind(endpoint, shared.config.listener.clone(), accept).await {
+                Ok(listener) => listeners.push(listener),
+                Err(error) => {
+                    // Behind this error a program ends, and the files of unix sockets would stay.
+                    listeners.iter().for_each(Listener::stop);
+                    for listener in &listeners {
+                        listener.stopped().await;
+                    }
+                    return Err(error.into());
+                }
+            }
         }
         Ok(Self { listeners, shared })
     }
