@@ -87,6 +87,22 @@ fn no_connection_or_a_lost_one_ends_with_69() {
 }
 
 #[test]
+fn where_one_endpoint_cannot_be_listened_on_no_other_is_left_behind() {
+    let path = SocketPath::new("left");
+    let text = refused(
+        69,
+        &[
+            "serve",
+            "--listen",
+            &path.endpoint(),
+            "unix:/no/such/folder/s",
+        ],
+    );
+    assert!(text.contains("unix:/no/such/folder/s"), "{text}");
+    assert!(!path.0.exists());
+}
+
+#[test]
 fn no_answer_in_time_ends_with_124() {
     let server = Served::on_tcp();
     let start = Instant::now();
@@ -104,8 +120,15 @@ fn no_answer_in_time_ends_with_124() {
     // Somebody who listens, but says nothing.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let silent = format!("tcp://{}", listener.local_addr().expect("an address"));
-    refused(124, &["call", &silent, "add", "--timeout", "200ms"]);
+    let text = refused(124, &["call", &silent, "add", "--timeout", "200ms"]);
+    assert!(text.contains("may have run"), "{text}");
     refused(124, &["ping", &silent, "--timeout", "200ms"]);
+    // Without a connection nothing was asked.
+    let silent = format!("{}?verify=insecure", silent.replace("tcp:", "tls:"));
+    for command in [&["call", &silent, "add"][..], &["ping", &silent]] {
+        let text = refused(124, &[command, &["--timeout", "200ms"]].concat());
+        assert_eq!(text, "rpyc: no connection within 200ms\n");
+    }
     assert!(
         start.elapsed() < Duration::from_secs(15),
         "{:?}",

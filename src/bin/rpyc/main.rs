@@ -106,6 +106,8 @@ enum Failure {
     File(String),
     /// The connection cannot be made, or was lost.
     Unavailable(String),
+    /// There was no connection in time, so nothing was asked.
+    NoConnection(Duration),
     /// There was no answer in time.
     TimedOut(Duration),
     /// The output cannot be written.
@@ -122,7 +124,7 @@ impl Failure {
             Self::Unavailable(_) => 69,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Output(_) | Self::File(_) => 74,
-            Self::TimedOut(_) => 124,
+            Self::NoConnection(_) | Self::TimedOut(_) => 124,
         }
     }
 
@@ -132,6 +134,7 @@ impl Failure {
             Self::Usage(what) | Self::Input(what) | Self::File(what) | Self::Unavailable(what) => {
                 eprintln!("rpyc: {}", output::clean(what));
             }
+            Self::NoConnection(limit) => eprintln!("rpyc: no connection within {limit:?}"),
             Self::TimedOut(limit) => {
                 eprintln!("rpyc: no answer within {limit:?}; the call may have run");
             }

@@ -1,6 +1,6 @@
 //! What the commands that ask a peer have in common: where it is, how long it may take, how its answer is printed.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use clap::Args;
 use rpyc::{
@@ -46,12 +46,18 @@ impl Peer {
         ask: impl AsyncFnOnce(&Connection) -> Result<R, Error>,
         show: impl FnOnce(R) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        let connected = Cell::new(false);
         let asking = async {
             let connection = self.connect(service).await?;
+            connected.set(true);
             let answer = ask(&connection).await?;
             Ok::<_, Failure>((connection, answer))
         };
-        let (connection, answer) = self.in_time(asking).await??;
+        let (connection, answer) = match self.in_time(asking).await {
+            Some(asked) => asked?,
+            None if connected.get() => return Err(Failure::TimedOut(self.timeout)),
+            None => return Err(Failure::NoConnection(self.timeout)),
+        };
         show(answer)?;
         close(&connection).await;
         Ok(())
@@ -62,13 +68,13 @@ impl Peer {
         &self,
         service: impl Into<Arc<Service>>,
     ) -> Result<Connection, Failure> {
-        let connection = self.in_time(self.connect(service)).await??;
+        let connected = self.in_time(self.connect(service)).await;
+        let connection = connected.unwrap_or(Err(Failure::NoConnection(self.timeout)))?;
         Ok(connection.with_timeout(self.timeout))
     }
 
-    async fn in_time<R>(&self, work: impl Future<Output = R>) -> Result<R, Failure> {
-        let timed = tokio::time::timeout(self.timeout, work).await;
-        timed.map_err(|_| Failure::TimedOut(self.timeout))
+    async fn in_time<R>(&self, work: impl Future<Output = R>) -> Option<R> {
+        tokio::time::timeout(self.timeout, work).await.ok()
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let connect = arguments.layers.connect(&arguments.endpoint);
     let channel = tokio::time::timeout(arguments.timeout, connect)
         .await
-        .map_err(|_| Failure::TimedOut(arguments.timeout))??;
+        .map_err(|_| Failure::NoConnection(arguments.timeout))??;
     let connection = Connection::new(channel, VoidService).with_timeout(arguments.timeout);
     let mut times = Vec::new();
     for _ in 0..arguments.count {
