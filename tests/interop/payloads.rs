@@ -4,7 +4,10 @@ use bytes::Bytes;
 use rpyc::{Connection, Service};
 use sha2::{Digest, Sha256};
 
-use crate::{streams, support::soon};
+use crate::{
+    streams,
+    support::{python_client, serve, soon},
+};
 
 /// Around the threshold of compression, the pieces in which Python reads and writes, and a block of 64 KiB.
 const SIZES: [usize; 17] = [
@@ -98,4 +101,23 @@ conn.close()
 "#
     );
     streams::of_python(service, &checks).await;
+}
+
+/// Python writes a frame above 64,000 bytes in pieces, and its kernel holds the last one back until the others are acknowledged, which
+/// takes 40 ms unless the reader hurries (TCP_QUICKACK). The fastest quarter tells: a busy machine slows down some, a stall nearly all.
+#[tokio::test]
+async fn frames_in_pieces_do_not_stall() {
+    let service = Service::new("Payloads").function("size", |data: Bytes| data.len());
+    let (_server, port) = serve(service).await;
+    let checks = r#"
+import os
+size, data, times = conn.root.size, os.urandom(70_000), []
+for _ in range(40):
+    start = time.monotonic()
+    assert size(data) == len(data)
+    times.append(time.monotonic() - start)
+assert sorted(times)[10] < 0.03, sorted(times)
+conn.close()
+"#;
+    python_client(port, checks).await;
 }
