@@ -57,6 +57,39 @@ print("status", conn.proc.wait(timeout=10) if hasattr(conn, "proc") else 0)
     );
 }
 
+/// With kill -9, so that nothing is said and nothing tidied up: every call that is under way ends, and none hangs.
+#[test]
+fn python_learns_that_its_server_was_killed() {
+    let script = r#"
+import sys, rpyc
+where = sys.argv[1]
+if where.startswith("unix:"):
+    conn = rpyc.utils.factory.unix_connect(where[5:])
+else:
+    host, port = where[6:].rsplit(":", 1)
+    conn = rpyc.connect(host, int(port))
+sleep = rpyc.async_(conn.root.sleep)
+results = [sleep(60) for _ in range(20)]
+print("READY", flush=True)
+for result in results:
+    try:
+        result.value
+    except EOFError:
+        pass
+    else:
+        raise AssertionError
+print("over", conn.closed, flush=True)
+"#;
+    let path = SocketPath::new("killed");
+    for endpoint in ["tcp://127.0.0.1:0", &path.endpoint()] {
+        let mut server = Served::start(&[endpoint], &["-v"]);
+        let mut client = Peer::start(Script::Text(script), &[server.endpoint()]);
+        server.logs.until("sleeping");
+        server.child.kill().expect("it runs");
+        assert_eq!(client.line(PATIENCE), "over True");
+    }
+}
+
 #[test]
 fn stdio_ends_with_its_input() {
     let mut child = Command::new(PROGRAM)
