@@ -141,7 +141,8 @@ async fn of_encryption() {
     let layers = Layers::parse([&*layer]).expect("a layer");
     // The length of a hello, and some of it.
     let half = b"\x00\x3ehalf";
-    crowd("encrypted", server, &endpoint, layers, half, 0).await;
+    // Each legal client pushes out one.
+    crowd("encrypted", server, &endpoint, layers, half, CLIENTS).await;
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use crate::{
     codec::{Codec, Framing, Inflation, ResumeConfig},
     endpoint::Endpoint,
     error::{ConnectError, ConnectFailure, StreamError},
+    handshakes::Handshakes,
     layer::{Below, Hosted, Layer},
     panics,
     runtime::Runtime,
@@ -53,6 +54,8 @@ pub struct Layers {
     bytes: Vec<Stack<Chunk>>,
     /// The layers of bytes below these belong to one connection each, those above to the session.
     pub(crate) resumed: Option<Resumed>,
+    /// Who shakes hands among those that [`accept`](Self::accept) was given, where a layer of bytes wants that.
+    pub(crate) handshakes: Option<Arc<Handshakes>>,
     /// What the framing understands; its `max_frame` is each stream's own.
     pub(crate) inflation: Inflation,
     /// Some layer may hold frames back until there are more.
@@ -192,7 +195,13 @@ impl Layers {
     ) {
         let stream = stream.into();
         match self.split() {
-            None => take(self.channel(stream)),
+            None => {
+                let channel = self.channel(stream);
+                if let Some(handshakes) = &self.handshakes {
+                    handshakes.bound(&channel);
+                }
+                take(channel);
+            }
             Some((resumed, lower)) => {
                 let layers = self.clone();
                 let offer = move |session| take(layers.channel_over(session));

@@ -6,9 +6,12 @@ use crate::{
     chain::Layers,
     channel::Channel,
     codec::{Encrypt, EncryptConfig},
+    handshakes::Handshakes,
     key::Key,
     stream::StreamHandle,
 };
+
+pub use crate::handshakes::HandshakeStats;
 
 /// A channel whose two ends share a key: nobody else can read, change or make what travels.
 ///
@@ -75,16 +78,39 @@ impl From<EncryptedChannel> for Channel {
     }
 }
 
+/// Connections that may shake hands at once, by default.
+const MAX_HANDSHAKES: usize = 512;
+
 impl Layers {
     /// Adds encryption, below the layers of bytes added before: what those give out is sealed.
+    ///
+    /// Of the connections that [`accept`](Self::accept) is given, 512 may shake hands at once ([`max_handshakes`](Self::max_handshakes)).
     ///
     /// The actors of a connection end with a panic when the operating system has no random bytes for it.
     #[must_use]
     pub fn encrypt(mut self, config: EncryptConfig) -> Self {
         self.seal();
+        self.handshakes
+            .get_or_insert_with(|| Handshakes::new(MAX_HANDSHAKES));
         self.push_bytes(move |stream| {
             let ephemeral = Key::generate().expect("the operating system gives random bytes");
             Encrypt::new(&config, stream.side(), ephemeral)
         })
+    }
+    /// Sets how many connections that [`accept`](Self::accept) is given may shake hands at once, with the encryption added before; clones
+    /// made from here on count together. A newcomer above that pushes out the oldest of the address that has most
+    /// ([`PushedOut`](crate::error::LossReason::PushedOut)). With sessions, [`ResumeConfig`](crate::codec::ResumeConfig) says it.
+    #[must_use]
+    pub fn max_handshakes(mut self, count: usize) -> Self {
+        if let Some(handshakes) = &mut self.handshakes {
+            *handshakes = Handshakes::new(count);
+        }
+        self
+    }
+
+    /// What is known of those handshakes; all zero without encryption, and with sessions.
+    pub fn handshakes(&self) -> HandshakeStats {
+        let handshakes = self.handshakes.as_ref();
+        handshakes.map_or_else(HandshakeStats::default, |handshakes| handshakes.stats())
     }
 }

@@ -203,6 +203,9 @@ pub enum LossReason {
     /// A resumable session cannot go on.
     #[error("the session is lost: {0}")]
     SessionLost(#[source] SessionLost),
+    /// It had not shaken hands yet, as too many had not, and gave way to a newer one.
+    #[error("too many peers shake hands, and this one had had its time")]
+    PushedOut,
     /// This end aborted the connection.
     #[error("aborted on this end")]
     Aborted,

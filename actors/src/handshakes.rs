@@ -1,13 +1,35 @@
 //! Handshakes under way: so many, and no more.
 
-use std::{collections::HashMap, future::Future, net::IpAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    future::Future,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::{channel::Channel, error::LossReason, stream::Address};
+
+/// What is known of the connections that were accepted and have not proved yet that they have the key.
+#[cfg(feature = "encrypt")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HandshakeStats {
+    /// Those there are now.
+    pub under_way: usize,
+    /// Those so far that gave way to newer ones.
+    pub pushed_out: u64,
+}
+
 /// Who is shaking hands, oldest first.
 pub(crate) struct Handshakes {
     max: usize,
+    pushed_out: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -35,6 +57,7 @@ impl Handshakes {
     pub(crate) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self {
             max: max.max(1),
+            pushed_out: AtomicU64::new(0),
             state: Mutex::default(),
         })
     }
@@ -53,12 +76,43 @@ impl Handshakes {
             _stay: sender,
         });
         drop(state);
-        // Its task is woken here, outside of the lock.
-        drop(pushed_out);
+        if let Some(under_way) = pushed_out {
+            self.pushed_out.fetch_add(1, Ordering::Relaxed);
+            // Its task is woken here, outside of the lock.
+            drop(under_way);
+        }
         Turn {
             handshakes: self.clone(),
             number,
             stay,
+        }
+    }
+
+    /// Has an accepted channel shake hands, on this arbiter, until others push it out.
+    pub(crate) fn bound(self: &Arc<Self>, channel: &Channel) {
+        let address = match channel.peer_address() {
+            Some(Address::Tcp(address)) => Some(address.ip()),
+            _ => None,
+        };
+        let (turn, channel) = (self.enter(address), channel.clone());
+        actix_rt::spawn(async move {
+            // If it fails by itself, whoever uses the channel is told.
+            if turn.during(channel.established()).await.is_none() {
+                let peer = channel.endpoint();
+                tracing::warn!(
+                    peer,
+                    "a peer has not shaken hands, as too many have not: it gives way to a newer one"
+                );
+                channel.abort_because(LossReason::PushedOut);
+            }
+        });
+    }
+
+    #[cfg(feature = "encrypt")]
+    pub(crate) fn stats(&self) -> HandshakeStats {
+        HandshakeStats {
+            under_way: self.under_way(),
+            pushed_out: self.pushed_out.load(Ordering::Relaxed),
         }
     }
 

@@ -165,11 +165,12 @@ impl Settings {
         to: Endpoint,
         layers: Layers,
     ) -> Result<(Arc<Tunnel>, Listener), Failure> {
+        // A client's connections may all come at once, and those who shake hands are counted among the others.
+        let layers = layers.max_handshakes(self.max_connections);
         let tunnel = Tunnel::new(end, to, layers, self.layers.are_guarded());
         let config = ListenerConfig::default()
             .max_connections(self.max_connections)
             .max_per_address(self.max_per_address.unwrap_or(self.max_connections))
-            // A client's connections may all come at once, and those who shake hands are counted among the others.
             .max_handshakes(self.max_connections)
             .backlog(BACKLOG);
         let carrying = tunnel.clone();
