@@ -13,6 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 use rpyc_actors::{Channel, Endpoint, Layers, Listener, ListenerConfig, StreamError, StreamHandle};
+use tokio::sync::watch;
 
 use crate::{
     connection::{Connection, Link},
@@ -128,6 +129,8 @@ struct Shared {
     next: AtomicU64,
     stopped: AtomicBool,
     connections: Mutex<HashMap<u64, Weak<Link>>>,
+    /// How many have a stream and are not served yet.
+    authenticating: watch::Sender<usize>,
 }
 
 impl Server {
@@ -156,6 +159,7 @@ impl Server {
             next: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             connections: Mutex::default(),
+            authenticating: watch::Sender::new(0),
             config,
         });
         let mut listeners: Vec<Listener> = Vec::with_capacity(endpoints.len());
@@ -193,8 +197,9 @@ impl Server {
     }
 
     /// Stops accepting, tells clients whose sessions can be resumed ([`GoingAway`](rpyc_actors::ConnectionEvent::GoingAway)), lets each
-    /// connection finish the requests it has, and ends it; what is left after `deadline` is cut off. Returns whether all ended in time. The
-    /// listening sockets are closed then, and the files of unix sockets gone.
+    /// connection finish the requests it has, and ends it; what is left after `deadline` is cut off. Those are waited for, too, that still
+    /// shake hands in TLS, or authenticate. Returns whether all ended in time. The listening sockets are closed then, and the files of unix
+    /// sockets gone.
     ///
     /// Where sessions can be resumed, their clients may come back over new connections until then; others are refused
     /// ([`PeerGoing`](rpyc_actors::error::SessionLost::PeerGoing)).
@@ -205,22 +210,25 @@ impl Server {
         } else {
             self.stop_accepting();
         }
-        let links: Vec<_> = self
-            .shared
-            .connections
-            .lock()
-            .values()
-            .filter_map(Weak::upgrade)
-            .collect();
-        let connections: Vec<_> = links
-            .iter()
-            .map(|link| Connection::of(link.hold()))
-            .collect();
-        for link in &links {
-            link.drain();
+        // Held until the end: whoever drops the last handle closes.
+        let open = self.shared.open();
+        for connection in &open {
+            connection.link().drain();
         }
         let all = async {
-            for connection in &connections {
+            if !self.shared.config.layers.resumes() {
+                for listener in &self.listeners {
+                    listener.settled().await;
+                }
+                // The sender lives as long as this does.
+                let _ = self
+                    .shared
+                    .authenticating
+                    .subscribe()
+                    .wait_for(|count| *count == 0)
+                    .await;
+            }
+            for connection in open.iter().chain(&self.shared.open()) {
                 connection.ended().await;
             }
         };
@@ -233,7 +241,7 @@ impl Server {
         let in_time = tokio::select! {
             () = all => true,
             () = runtime.sleep(deadline) => {
-                connections.iter().for_each(Connection::abort);
+                self.shared.open().iter().for_each(Connection::abort);
                 false
             }
         };
@@ -253,26 +261,26 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop_accepting();
-        let links: Vec<_> = self
-            .shared
-            .connections
-            .lock()
-            .values()
-            .filter_map(Weak::upgrade)
-            .collect();
-        links.iter().for_each(|link| link.close());
+        self.shared.open().iter().for_each(Connection::start_close);
     }
 }
 
 impl Shared {
+    fn open(&self) -> Vec<Connection> {
+        let connections = self.connections.lock();
+        let links = connections.values().filter_map(Weak::upgrade);
+        links.map(|link| Connection::of(link.hold())).collect()
+    }
+
     /// Takes an accepted stream, on its arbiter.
     fn accept(self: &Arc<Self>, stream: StreamHandle) {
         let Some(check) = self.config.authenticator.clone() else {
             self.serve_on(stream);
             return;
         };
-        let shared = self.clone();
+        let authenticating = Authenticating::at(self);
         actix_rt::spawn(async move {
+            let shared = &authenticating.0;
             match tokio::time::timeout(shared.config.handshake_timeout, check(stream.clone())).await
             {
                 Ok(Ok(())) => shared.serve_on(stream),
@@ -318,6 +326,22 @@ impl Shared {
         if self.stopped.load(Ordering::Acquire) {
             connection.start_close();
         }
+    }
+}
+
+/// A stream whose peer is not known yet, until this is dropped.
+struct Authenticating(Arc<Shared>);
+
+impl Authenticating {
+    fn at(server: &Arc<Shared>) -> Self {
+        server.authenticating.send_modify(|count| *count += 1);
+        Self(server.clone())
+    }
+}
+
+impl Drop for Authenticating {
+    fn drop(&mut self) {
+        self.0.authenticating.send_modify(|count| *count -= 1);
     }
 }
 

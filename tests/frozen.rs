@@ -12,7 +12,9 @@ mod served;
 
 use std::{
     fs,
+    io::Read,
     path::Path,
+    process::Stdio,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,12 +22,13 @@ use std::{
 use certificates::{Ca, Folder};
 use daemons::Daemon;
 use rpyc::{
-    Chain, Connection, Key, Layers, StreamError, VoidService,
+    Chain, Connection, Key, Layers, Server, ServerConfig, Service, StreamError, VoidService,
     codec::{EncryptConfig, Liveness, ResumeConfig},
     error::LossReason,
 };
-use run::{PATIENCE, PROGRAM, printed};
+use run::{PATIENCE, PROGRAM, command, end_of, printed};
 use served::{Served, signal, sockets, stop};
+use tokio::sync::Semaphore;
 
 const SILENCE: Duration = Duration::from_millis(600);
 const LAYER: [&str; 2] = ["--layer", "liveness:600ms"];
@@ -197,4 +200,58 @@ async fn a_session_waits_for_a_process_that_goes_on() {
     let client = within("the call", waiting).await.expect("no panic");
     adds(&client).await;
     until("one connection is left", || sockets(process) == before).await;
+}
+
+/// The other way round: what is frozen is the client, in the middle of a call, and its server notices.
+async fn client_freezes(listen: &str) {
+    let began = Arc::new(Semaphore::new(0));
+    let starts = began.clone();
+    let service = Service::new("Slow").async_function("wait", move || {
+        starts.add_permits(1);
+        std::future::pending::<i64>()
+    });
+    let config = ServerConfig::default().layers(liveness());
+    let endpoint = listen.parse().expect("an endpoint");
+    let server = Server::bind_with(&[endpoint], service, config).await;
+    let server = server.expect("a free place");
+    let endpoint = match server.port() {
+        Some(port) => format!("tcp://127.0.0.1:{port}"),
+        None => listen.to_owned(),
+    };
+    let arguments = [&["call", &endpoint, "wait", "--timeout", "5m"], &LAYER[..]].concat();
+    let mut client = command(&arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command can be started");
+    within("the call", began.acquire())
+        .await
+        .expect("it stays open")
+        .forget();
+    // It is no silence that the server has nothing to say.
+    tokio::time::sleep(SILENCE * 2).await;
+    assert_eq!(server.connections(), 1);
+    let since = Instant::now();
+    stop(client.id());
+    until("the server gives it up", || server.connections() == 0).await;
+    let took = since.elapsed();
+    assert!((SILENCE / 2..SILENCE * 3).contains(&took), "{took:?}");
+    eprintln!("noticed after {took:?}");
+    signal(client.id(), "CONT");
+    assert_eq!(end_of(&mut client).code(), Some(69));
+    let mut said = String::new();
+    let mut err = client.stderr.take().expect("stderr is piped");
+    err.read_to_string(&mut said).expect("text");
+    assert!(said.contains("may have run"), "{said}");
+}
+
+#[tokio::test]
+async fn a_client_over_tcp() {
+    client_freezes("tcp://127.0.0.1:0").await;
+}
+
+#[tokio::test]
+async fn a_client_over_a_unix_socket() {
+    let folder = Folder::new();
+    client_freezes(&format!("unix:{}", folder.path("socket").display())).await;
 }
