@@ -21,6 +21,9 @@ use crate::{
     unit::Chunk,
 };
 
+/// Room for what is said at once, as a rule: an acknowledgement, and what stands in front of data.
+const WORDS: usize = 32;
+
 /// One end of a session.
 pub struct Resume {
     pub(super) config: ResumeConfig,
@@ -71,6 +74,8 @@ pub(super) struct Open {
     pub(super) gate: Arc<Gate>,
     pub(super) decoder: Decoder,
     pub(super) pulse: Pulse,
+    /// The most bytes of the stream that the peer takes in one message.
+    pub(super) longest: usize,
     /// FIN was sent on this link, and FIN_OK.
     has_sent_fin: bool,
     has_sent_fin_ok: bool,
@@ -119,11 +124,12 @@ impl std::fmt::Debug for Resume {
 }
 
 impl Open {
-    pub(super) fn new(gate: Arc<Gate>, pulse: Pulse) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, pulse: Pulse, longest: usize) -> Self {
         Self {
             gate,
             decoder: Decoder::default(),
             pulse,
+            longest,
             has_sent_fin: false,
             has_sent_fin_ok: false,
             has_finished: false,
@@ -372,7 +378,7 @@ impl Resume {
         }
         let mut chunk = Chunk::new();
         // Acknowledgements before data: what the peer waits for does not stand behind what it does not.
-        let mut words = BytesMut::new();
+        let mut words = BytesMut::with_capacity(WORDS);
         if self.intake.must_tell(up_gate) || has_data && self.intake.may_tell(up_gate) {
             let (received_to, credit) = self.intake.tell(up_gate);
             let ack = Message::Ack {
@@ -382,9 +388,8 @@ impl Resume {
             ack.encode(&mut words);
         }
         open.has_sent_fin_ok |= self.say.first(self.intake.received(), &mut words);
-        chunk.push(words.split().freeze());
-        self.replay
-            .send(open.gate.cap().saturating_sub(open.gate.used()), &mut chunk);
+        let room = open.gate.cap().saturating_sub(open.gate.used());
+        self.replay.send(room, open.longest, &mut words, &mut chunk);
         if self.replay.is_all_sent() {
             if std::mem::take(&mut self.say.ask) {
                 Message::Ping.encode(&mut words);
@@ -395,8 +400,8 @@ impl Resume {
                 let offset = self.replay.written();
                 Message::Fin { offset }.encode(&mut words);
             }
-            chunk.push(words.freeze());
         }
+        chunk.push(words.freeze());
         open.pulse.sent(host.now());
         let credit = open.gate.charge(chunk.len() + BATCH_COST);
         let write = Write {

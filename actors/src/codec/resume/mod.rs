@@ -9,9 +9,10 @@
 //!
 //! | offset | size | what |
 //! | --- | --- | --- |
-//! | 0 | 1 | kind: 1 HELLO, 2 NEW, 3 NEW_OK, 4 ATTACH, 5 ATTACHED, 6 GONE, 7 DATA, 8 ACK, 9 PING, 10 PONG, 11 GOAWAY, 12 FIN, 13 FIN_OK |
+//! | 0 | 1 | kind: 1 HELLO, 2 NEW, 3 NEW_OK, 4 ATTACH, 5 ATTACHED, 6 GONE, 7 DATA, 8 ACK, 9 PING, 10 PONG, 11 GOAWAY, 12 FIN, 13 FIN_OK, 14 RUN |
 //! | 1 | 2 | length of the body in bytes, big-endian |
 //! | 3 | length | body: for DATA 8 bytes of offset and then 1 to 16,384 bytes of the stream; else of one length for each kind |
+//! | 15 | count | behind the body of a RUN, which is offset and count: bytes of the stream |
 //!
 //! Source: our own; `docs/PROTOCOL.md` has the bodies and vectors.
 //!
@@ -56,8 +57,8 @@ use crate::{
 };
 
 /// Bytes that may wait on one link to be written: enough to keep it busy, little enough that an acknowledgement does not wait for
-/// long behind data.
-pub const LINK_WINDOW: usize = 256 << 10;
+/// long behind data. A sender that waits for credit goes on when half of it is back, which is 512 KiB by default, and that is to travel at once.
+pub const LINK_WINDOW: usize = 512 << 10;
 
 /// What a session gives to its host.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::wire::{DATA_HEAD, MAX_DATA, encode_data_head};
+use super::wire::encode_data_head;
 use crate::{credit::Credit, message::Write, unit::Chunk};
 
 /// All that was written and is not acknowledged, and how far it was sent on the present link.
@@ -119,16 +119,21 @@ impl Replay {
         self.seek(self.acknowledged);
     }
 
-    /// Appends DATA messages of at most `most` bytes of the stream to `chunk`.
-    pub(super) fn send(&mut self, most: usize, chunk: &mut Chunk) {
+    /// Appends at most `most` bytes of the stream to `chunk`, in messages of at most `longest`, behind what is in `words`.
+    pub(super) fn send(
+        &mut self,
+        most: usize,
+        longest: usize,
+        words: &mut BytesMut,
+        chunk: &mut Chunk,
+    ) {
         let sendable = usize::try_from(self.sendable()).unwrap_or(usize::MAX);
         let mut left = sendable.min(most);
-        let mut heads = BytesMut::with_capacity(left.div_ceil(MAX_DATA) * DATA_HEAD);
         while left > 0 {
-            let mut length = left.min(MAX_DATA);
+            let mut length = left.min(longest);
             left -= length;
-            encode_data_head(self.sent, length, &mut heads);
-            chunk.push(heads.split().freeze());
+            encode_data_head(self.sent, length, words);
+            chunk.push(words.split().freeze());
             self.sent += length as u64;
             while length > 0 {
                 let piece = &self.pieces[self.piece];

@@ -13,7 +13,7 @@ use super::{
     engine::{Asked, Open, Resume, State, Stop},
     greeting::Request,
     proof::{Claim, Ticket},
-    wire::{Attach, Attached, Hello, Message, NewOk, Reason},
+    wire::{Attach, Attached, Hello, Message, NewOk, Reason, TAKES_RUNS},
 };
 use crate::{
     codec::{
@@ -60,8 +60,8 @@ impl Resume {
         self.say_on(&link.gate, &[Message::Hello(self.hello()), ask]);
         let until = link.now + self.config.handshake_timeout;
         self.state = State::ExpectAnswer(Box::new(Asked {
-            // No sign of life is due before the answer.
-            open: Open::new(link.gate, Pulse::new(None, None, link.now)),
+            // No sign of life is due before the answer, and nothing of the stream.
+            open: Open::new(link.gate, Pulse::new(None, None, link.now), 0),
             binding: link.binding,
             hello: None,
             until,
@@ -118,6 +118,7 @@ impl Resume {
         if let State::ExpectAnswer(asked) = std::mem::replace(&mut self.state, State::Down) {
             let mut open = asked.open;
             open.pulse = pulse;
+            open.longest = theirs.longest();
             self.begin(open);
         }
     }
@@ -207,7 +208,7 @@ impl Resume {
 
     fn take_link(&mut self, link: Link, theirs: Hello) {
         let pulse = self.pulse(theirs, link.now);
-        self.begin(Open::new(link.gate, pulse));
+        self.begin(Open::new(link.gate, pulse, theirs.longest()));
     }
 
     // ---- both ----
@@ -225,7 +226,7 @@ impl Resume {
         let silence = self.config.liveness.map(|liveness| liveness.silence());
         let silence = silence.map_or(0, |silence| silence.as_millis());
         Hello {
-            features: 0,
+            features: TAKES_RUNS,
             silence: u32::try_from(silence).unwrap_or(u32::MAX),
         }
     }

@@ -10,12 +10,16 @@ pub(super) const MAX_DATA: usize = 16 << 10;
 pub(super) const HEAD: usize = 3;
 /// What stands before the bytes of a DATA: head and offset.
 pub(super) const DATA_HEAD: usize = HEAD + 8;
+/// What stands before the bytes of a RUN: head, offset and count.
+pub(super) const RUN_HEAD: usize = DATA_HEAD + 4;
 /// Longest body of a message that is not DATA.
 const MAX_BODY: usize = 64;
 /// The first bytes of a HELLO: a peer that speaks something else is noticed at once.
 const MAGIC: [u8; 4] = *b"rpyR";
 /// The version of this protocol.
 pub(super) const VERSION: u8 = 1;
+/// The bit among a HELLO's features of whoever takes RUN.
+pub(super) const TAKES_RUNS: u32 = 1;
 
 /// What finds a session.
 pub(super) type SessionId = [u8; 16];
@@ -40,12 +44,13 @@ enum Kind {
     GoAway = 11,
     Fin = 12,
     FinOk = 13,
+    Run = 14,
 }
 
 /// What an end says first on each link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hello {
-    /// Bits that have no meaning yet: sent as 0, read past.
+    /// [`TAKES_RUNS`]; the other bits have no meaning yet: sent as 0, read past.
     pub(super) features: u32,
     /// Milliseconds of silence after which this end takes the other for dead; 0 for never.
     pub(super) silence: u32,
@@ -98,7 +103,18 @@ pub(super) enum Reason {
     Going = 5,
 }
 
-/// All that is not DATA.
+impl Hello {
+    /// The most bytes of the stream that whoever says this takes in one message.
+    pub(super) fn longest(&self) -> usize {
+        if self.features & TAKES_RUNS != 0 {
+            u32::MAX as usize
+        } else {
+            MAX_DATA
+        }
+    }
+}
+
+/// All that is not bytes of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Message {
     Hello(Hello),
@@ -232,16 +248,24 @@ impl Message {
             Kind::Fin => Self::Fin {
                 offset: u64::from_be_bytes(body.take()),
             },
-            Kind::FinOk | Kind::Data => Self::FinOk,
+            Kind::FinOk | Kind::Data | Kind::Run => Self::FinOk,
         })
     }
 }
 
-/// What stands before `length` bytes of the stream from `offset` on.
+/// What stands before `length` bytes of the stream from `offset` on: the head of a DATA as long as one takes them, else of a RUN.
 pub(super) fn encode_data_head(offset: u64, length: usize, to: &mut BytesMut) {
-    to.put_u8(Kind::Data as u8);
-    to.put_slice(&length16(length + 8));
-    to.put_u64(offset);
+    if length <= MAX_DATA {
+        to.put_u8(Kind::Data as u8);
+        to.put_slice(&length16(length + 8));
+        to.put_u64(offset);
+    } else {
+        let count = u32::try_from(length).expect("no message is longer than `Hello::longest`");
+        to.put_u8(Kind::Run as u8);
+        to.put_slice(&length16(RUN_HEAD - HEAD));
+        to.put_u64(offset);
+        to.put_u32(count);
+    }
 }
 
 fn length16(length: usize) -> [u8; 2] {
@@ -266,7 +290,7 @@ impl Body<'_> {
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 13] = [
+        const ALL: [Kind; 14] = [
             Kind::Hello,
             Kind::New,
             Kind::NewOk,
@@ -280,6 +304,7 @@ impl Kind {
             Kind::GoAway,
             Kind::Fin,
             Kind::FinOk,
+            Kind::Run,
         ];
         ALL.get(usize::from(byte).checked_sub(1)?).copied()
     }
@@ -291,7 +316,7 @@ impl Kind {
             Self::New | Self::Ping | Self::Pong | Self::FinOk => 0,
             Self::Gone => 1,
             Self::GoAway | Self::Fin => 8,
-            Self::Ack => 12,
+            Self::Ack | Self::Run => 12,
             Self::Hello => 13,
             Self::Attached => 44,
             Self::NewOk | Self::Attach => MAX_BODY,
@@ -313,9 +338,11 @@ pub(super) enum BadMessage {
     Length { kind: u8, length: usize },
     #[error("a message lies behind the end of all numbers")]
     Offset,
+    #[error("a message brings no bytes of the stream")]
+    Empty,
 }
 
-/// A message, or a part of a DATA as it came.
+/// A message, or a part of a DATA or RUN as it came.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Item {
     Data { offset: u64, bytes: Bytes },
@@ -328,7 +355,7 @@ pub(super) enum Item {
 pub(super) struct Decoder {
     kept: [u8; HEAD + MAX_BODY],
     have: usize,
-    /// Of a DATA under way: where its next byte belongs, and how many are to come.
+    /// Of a DATA or RUN under way: where its next byte belongs, and how many are to come.
     offset: u64,
     left: usize,
 }
@@ -362,18 +389,28 @@ impl Decoder {
                 return Ok(None);
             }
             let (kind, length) = self.head()?;
-            let is_data = kind == Kind::Data;
-            let whole = if is_data { DATA_HEAD } else { HEAD + length };
+            let whole = match kind {
+                Kind::Data => DATA_HEAD,
+                _ => HEAD + length,
+            };
             if !self.fill(whole, piece) {
                 return Ok(None);
             }
             self.have = 0;
-            let body = &self.kept[HEAD..whole];
-            if !is_data {
-                return Message::decode(kind, body).map(|message| Some(Item::Message(message)));
+            let mut body = Body(&self.kept[HEAD..whole]);
+            let (offset, count) = match kind {
+                Kind::Data => (body.take(), length - 8),
+                Kind::Run => (body.take(), u32::from_be_bytes(body.take()) as usize),
+                _ => {
+                    let message = Message::decode(kind, body.0)?;
+                    return Ok(Some(Item::Message(message)));
+                }
+            };
+            let offset = u64::from_be_bytes(offset);
+            if count == 0 {
+                return Err(BadMessage::Empty);
             }
-            let offset = u64::from_be_bytes(Body(body).take());
-            self.left = length - 8;
+            self.left = count;
             // No later sum of offset and length can go wrong.
             if offset.checked_add(self.left as u64).is_none() {
                 return Err(BadMessage::Offset);

@@ -6,11 +6,14 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     super::{
-        Binding, Greeting, Link, Output, Refusal, Request, Resume, ResumeConfig,
+        Binding, Greeting, Identity, Link, Output, Refusal, Request, Resume, ResumeConfig,
         intake::{Intake, Refused},
         proof::Ticket,
         replay::{Impossible, Replay},
-        wire::{BadMessage, Decoder, HEAD, Item, MAX_DATA, Message, NewOk, encode_data_head},
+        wire::{
+            BadMessage, Decoder, HEAD, Hello, Item, MAX_DATA, Message, NewOk, TAKES_RUNS,
+            encode_data_head,
+        },
     },
     end::{byte_at, reason},
     world::{Random, Who, World},
@@ -39,7 +42,7 @@ fn lengths_and_kinds_are_checked_before_anything_else_comes() {
                 3 | 4 => length == 64,
                 5 => length == 44,
                 6 => length == 1,
-                8 => length == 12,
+                8 | 14 => length == 12,
                 11 | 12 => length == 8,
                 _ => {
                     assert_eq!(result, Err(BadMessage::Kind(kind)));
@@ -64,6 +67,99 @@ fn offsets_do_not_wrap() {
     data.clear();
     encode_data_head(u64::MAX - 5, 5, &mut data);
     assert!(next(&data).is_ok());
+    let run = |offset: u64, count: u32| {
+        let mut run = BytesMut::from(&[14, 0, 12][..]);
+        run.extend_from_slice(&offset.to_be_bytes());
+        run.extend_from_slice(&count.to_be_bytes());
+        next(&run)
+    };
+    assert_eq!(run(u64::MAX - 4, 5), Err(BadMessage::Offset));
+    assert_eq!(run(0, 0), Err(BadMessage::Empty));
+    assert_eq!(run(u64::MAX - 5, 5), Ok(None));
+    assert_eq!(
+        run(0, u32::MAX),
+        Ok(None),
+        "what is granted is asked as bytes come"
+    );
+}
+
+/// One that does not know RUN reads past the bit, and does not set it.
+#[test]
+fn runs_go_to_those_who_take_them() {
+    let mut world = established();
+    let now = world.server.now();
+    let request = |features| {
+        let mut words = BytesMut::new();
+        let hello = Hello {
+            features,
+            silence: 0,
+        };
+        Message::Hello(hello).encode(&mut words);
+        Message::New.encode(&mut words);
+        let chunk = words.freeze().into();
+        let request = Greeting::default().take(&chunk).expect("good");
+        request.expect("whole")
+    };
+    for (features, kinds) in [
+        (0, vec![7, 7, 7, 7]),
+        (!TAKES_RUNS, vec![7, 7, 7, 7]),
+        (TAKES_RUNS, vec![14]),
+    ] {
+        let identity = Identity {
+            session: [1; 16],
+            secret: [2; 32],
+            incarnation: [3; 16],
+        };
+        let link = Link {
+            gate: Gate::new(1 << 20),
+            ..link(now)
+        };
+        let config = ResumeConfig::default();
+        let mut session = Resume::accept(&config, identity, &request(features), link);
+        while session.poll_output(&world.server).is_some() {}
+        let grant = Message::Ack {
+            received_to: 0,
+            credit: 100_000,
+        };
+        let mut words = BytesMut::new();
+        grant.encode(&mut words);
+        let gate = Gate::new(1 << 20);
+        let read = Read {
+            credit: gate.charge(words.len()),
+            unit: words.freeze().into(),
+        };
+        session.handle_read(read, &world.server);
+        let bytes = 3 * MAX_DATA + 1;
+        session.handle_write(Write {
+            unit: Bytes::from(vec![9; bytes]).into(),
+            credit: gate.charge(bytes),
+        });
+        let mut wire = Vec::new();
+        while let Some(output) = session.poll_output(&world.server) {
+            if let Output::Down(write) = output {
+                write.unit.into_iter().for_each(|piece| wire.extend(piece));
+            }
+        }
+        let (mut seen, mut rest, mut came) = (Vec::new(), Bytes::from(wire), 0);
+        while !rest.is_empty() {
+            let kind = rest[0];
+            match Decoder::default().next(&mut rest).expect("good") {
+                Some(Item::Data { offset, bytes }) => {
+                    assert_eq!(offset, came);
+                    came += bytes.len() as u64;
+                    seen.push(kind);
+                }
+                Some(Item::Message(_)) => {}
+                None => panic!("it ends inside a message"),
+            }
+        }
+        assert_eq!(came, bytes as u64);
+        assert_eq!(seen, kinds, "{features:#x}");
+    }
+    // Whoever has the layer takes them.
+    world.write(Who::Client, 50_000, 50_000);
+    run(&mut world);
+    assert_eq!(world.server.delivered, 50_000);
 }
 
 #[test]
@@ -91,7 +187,14 @@ fn any_split_gives_the_same_items() {
     Message::Ping.encode(&mut wire);
     encode_data_head(9 + MAX_DATA as u64, 1, &mut wire);
     wire.extend_from_slice(&[6]);
-    for at in (0..200).chain(wire.len() - 200..=wire.len()) {
+    encode_data_head(10 + MAX_DATA as u64, 2 * MAX_DATA, &mut wire);
+    wire.extend_from_slice(&vec![7; 2 * MAX_DATA]);
+    Message::Pong.encode(&mut wire);
+    let second = MAX_DATA + 20;
+    for at in (0..200)
+        .chain(second..second + 100)
+        .chain(wire.len() - 200..=wire.len())
+    {
         let mut decoder = Decoder::default();
         let (mut messages, mut text) = (Vec::new(), Vec::new());
         for half in [&wire[..at], &wire[at..]] {
@@ -106,8 +209,9 @@ fn any_split_gives_the_same_items() {
                 }
             }
         }
-        assert_eq!(messages, [ack, Message::Ping], "cut at {at}");
-        assert_eq!(text.len(), MAX_DATA + 1, "cut at {at}");
+        let others = [ack, Message::Ping, Message::Pong];
+        assert_eq!(messages, others, "cut at {at}");
+        assert_eq!(text.len(), 3 * MAX_DATA + 1, "cut at {at}");
         assert!(!decoder.is_inside());
     }
 }
@@ -148,6 +252,13 @@ fn an_intake_takes_no_gap_nothing_above_its_grant_and_nothing_twice() {
     assert_eq!(intake.tell(&gate), (700, 300));
 }
 
+/// Sends what may be sent. Gives how many bytes that takes on the link.
+fn send(replay: &mut Replay) -> usize {
+    let mut chunk = Chunk::new();
+    replay.send(1000, MAX_DATA, &mut BytesMut::new(), &mut chunk);
+    chunk.len()
+}
+
 #[test]
 fn acknowledgements_must_be_possible() {
     let gate = Gate::new(1 << 20);
@@ -160,9 +271,7 @@ fn acknowledgements_must_be_possible() {
     replay.push(Write { unit, credit });
     assert_eq!(replay.acknowledge(1, 0), Err(Impossible), "never sent");
     replay.acknowledge(0, 30).expect("a grant");
-    let mut chunk = Chunk::new();
-    replay.send(1000, &mut chunk);
-    assert_eq!(chunk.len(), 11 + 30, "as much as was granted");
+    assert_eq!(send(&mut replay), 11 + 30, "as much as was granted");
     assert_eq!(replay.acknowledge(31, 0), Err(Impossible), "never sent");
     replay.acknowledge(20, 0).expect("sent");
     assert_eq!(
@@ -172,13 +281,9 @@ fn acknowledgements_must_be_possible() {
     );
     assert_eq!(replay.rewind(19), Err(Impossible), "acknowledged before");
     replay.rewind(25).expect("possible");
-    let mut chunk = Chunk::new();
-    replay.send(1000, &mut chunk);
-    assert_eq!(chunk.len(), 11 + 5, "what was granted and is missing");
+    assert_eq!(send(&mut replay), 11 + 5, "what was granted and is missing");
     replay.acknowledge(30, 100).expect("sent");
-    let mut chunk = Chunk::new();
-    replay.send(1000, &mut chunk);
-    assert_eq!(chunk.len(), 11 + 20);
+    assert_eq!(send(&mut replay), 11 + 20);
     replay.acknowledge(50, 0).expect("sent");
     assert_eq!((gate.used(), replay.kept()), (0, 0));
 }
@@ -281,7 +386,7 @@ fn garbage_makes_nobody_panic() {
             .collect();
         if random.once_in(2) && bytes.len() > 3 {
             // Mostly a head that makes sense.
-            bytes[0] = 1 + random.below(13) as u8;
+            bytes[0] = 1 + random.below(14) as u8;
             bytes[1] = 0;
             bytes[2] = [0, 1, 8, 12, 13, 44, 64][random.below(7)];
         }

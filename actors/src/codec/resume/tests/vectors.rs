@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::{
     proof::{Binding, Claim, Ticket},
-    wire::{Attach, Attached, Decoder, Hello, Item, Message, NewOk, encode_data_head},
+    wire::{Attach, Attached, Decoder, Hello, Item, Message, NewOk, TAKES_RUNS, encode_data_head},
 };
 
 /// The value of a name in the document.
@@ -62,7 +62,7 @@ fn new_ok() -> NewOk {
 #[test]
 fn messages_are_the_bytes_of_the_document() {
     let hello = Message::Hello(Hello {
-        features: 0,
+        features: TAKES_RUNS,
         silence: 15_000,
     });
     let ticket = Ticket {
@@ -109,6 +109,9 @@ fn messages_are_the_bytes_of_the_document() {
     encode_data_head(0, 5, &mut data);
     data.extend_from_slice(b"hello");
     assert_eq!(data[..], value("data"));
+    data.clear();
+    encode_data_head(5, 65_542, &mut data);
+    assert_eq!(data[..], value("head of a run"));
 }
 
 #[test]
