@@ -6,6 +6,7 @@
 use std::{future::Future, sync::Arc, time::Instant};
 
 use super::{
+    door::Door,
     lease::Lease,
     line::Ticket,
     recipe::{Recipe, Retired},
@@ -72,13 +73,13 @@ impl<R: Recipe> Drop for Dialling<R> {
 
 /// Tries a connection for somebody who waits.
 pub(super) fn try_out<R: Recipe>(
-    shared: &Arc<Shared<R>>,
+    door: &Arc<Door<R>>,
     ticket: Ticket,
     member: Member<R::Connection>,
 ) {
     let errand = Trying {
-        lease: Some(Lease::new(shared, member)),
-        shared: shared.clone(),
+        lease: Some(Lease::new(door, member)),
+        shared: door.shared.clone(),
         ticket,
         has_passed: false,
     };

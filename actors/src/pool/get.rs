@@ -8,15 +8,16 @@ use std::{
 };
 
 use super::{
+    door::Door,
     error::{PoolError, WaitedFor},
     lease::Lease,
     line::{Grant, Ticket, Waiter},
     recipe::Recipe,
-    shared::{Shared, now},
+    shared::now,
     state::Taken,
 };
 
-impl<R: Recipe> Shared<R> {
+impl<R: Recipe> Door<R> {
     /// A connection, within the time if there is one.
     #[inline]
     pub(super) async fn get(
@@ -34,6 +35,9 @@ impl<R: Recipe> Shared<R> {
     }
 }
 
+/// What came of waiting.
+type Given<R> = Result<Grant<<R as Recipe>::Connection>, PoolError>;
+
 /// What a waiter does next.
 enum Step<R: Recipe> {
     Join,
@@ -43,7 +47,7 @@ enum Step<R: Recipe> {
 
 /// A place in line, which is left when this is dropped: what was given meanwhile goes to whoever is next.
 struct Place<'a, R: Recipe> {
-    shared: &'a Arc<Shared<R>>,
+    door: &'a Arc<Door<R>>,
     step: Step<R>,
     /// Kept when what was given turns out to be of no use, so that nobody else comes first.
     ticket: Option<Ticket>,
@@ -55,10 +59,10 @@ struct Place<'a, R: Recipe> {
 }
 
 impl<'a, R: Recipe> Place<'a, R> {
-    fn new(shared: &'a Arc<Shared<R>>, timeout: Option<Duration>, step: Step<R>) -> Self {
+    fn new(door: &'a Arc<Door<R>>, timeout: Option<Duration>, step: Step<R>) -> Self {
         let since = now();
         Self {
-            shared,
+            door,
             step,
             ticket: None,
             deadline: timeout.and_then(|timeout| since.checked_add(timeout)),
@@ -70,24 +74,21 @@ impl<'a, R: Recipe> Place<'a, R> {
 
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Lease<R>, PoolError>> {
         loop {
-            match std::mem::replace(&mut self.step, Step::Look) {
+            let given = match std::mem::replace(&mut self.step, Step::Look) {
                 Step::Join => self.join(cx),
                 Step::Check(lease) => self.check(lease, cx),
-                Step::Look => {
-                    let Some(given) = self.given(cx) else {
-                        return Poll::Pending;
-                    };
-                    match given {
-                        Ok(grant) => {
-                            if let Some(lease) = self.accept(grant) {
-                                return Poll::Ready(Ok(lease));
-                            }
-                        }
-                        Err(error) => {
-                            self.refused(&error);
-                            return Poll::Ready(Err(error));
-                        }
+                Step::Look => self.look(cx),
+            };
+            match given {
+                None => return Poll::Pending,
+                Some(Ok(grant)) => {
+                    if let Some(lease) = self.accept(grant) {
+                        return Poll::Ready(Ok(lease));
                     }
+                }
+                Some(Err(error)) => {
+                    self.refused(&error);
+                    return Poll::Ready(Err(error));
                 }
             }
         }
@@ -102,41 +103,42 @@ impl<'a, R: Recipe> Place<'a, R> {
         }
     }
 
-    fn join(&mut self, cx: &Context<'_>) {
+    /// Stands in line. Gives what there was at once.
+    fn join(&mut self, cx: &Context<'_>) -> Option<Given<R>> {
         self.is_checking = false;
         let waiter = self.waiter(cx);
-        let (now, ticket) = (self.since, &mut self.ticket);
-        self.shared.change(|state, woken| {
+        let (door, now, ticket) = (self.door, self.since, &mut self.ticket);
+        door.change(|state, woken| {
+            // What is idle comes before what would be made, and after those who stand there already.
+            door.close_desks(state, woken);
             let ticket = *ticket.get_or_insert_with(|| state.line.ticket());
             state.join(ticket, waiter, now, woken);
-        });
+            state.take_given(ticket)
+        })
     }
 
-    fn check(&mut self, lease: Lease<R>, cx: &Context<'_>) {
+    fn check(&mut self, lease: Lease<R>, cx: &Context<'_>) -> Option<Given<R>> {
         self.is_checking = true;
         let waiter = self.waiter(cx);
         let member = lease.into_member();
         let ticket = &mut self.ticket;
-        self.shared.change(|state, woken| {
+        self.door.change(|state, woken| {
             let ticket = *ticket.get_or_insert_with(|| state.line.ticket());
             state.counts.acquired -= 1;
             state.join_checking(ticket, waiter, member, woken);
-        });
+            state.take_given(ticket)
+        })
     }
 
-    fn given(&mut self, cx: &Context<'_>) -> Option<Result<Grant<R::Connection>, PoolError>> {
+    fn look(&mut self, cx: &Context<'_>) -> Option<Given<R>> {
         let ticket = self.ticket?;
         let mut waker = Some(cx.waker().clone());
-        self.shared.change(|state, _| {
-            let given = state.line.take(ticket);
-            match &given {
-                Some(Ok(_)) => state.counts.acquired += 1,
-                Some(Err(_)) => {}
-                None => {
-                    waker = waker
-                        .take()
-                        .map(|waker| state.line.set_waker(ticket, waker))
-                }
+        self.door.change(|state, _| {
+            let given = state.take_given(ticket);
+            if given.is_none() {
+                waker = waker
+                    .take()
+                    .map(|waker| state.line.set_waker(ticket, waker));
             }
             given
         })
@@ -144,7 +146,7 @@ impl<'a, R: Recipe> Place<'a, R> {
 
     /// Looks at what was given; what is of no use sends it back to its place in line.
     fn accept(&mut self, grant: Grant<R::Connection>) -> Option<Lease<R>> {
-        let lease = Lease::new(self.shared, grant.member);
+        let lease = Lease::new(self.door, grant.member);
         self.count(grant.dialling_since);
         if !lease.is_usable() {
             lease.refuse();
@@ -161,14 +163,14 @@ impl<'a, R: Recipe> Place<'a, R> {
     fn refused(&mut self, error: &PoolError) {
         self.ticket = None;
         if let PoolError::TimedOut { waited_for, .. } = error {
-            self.shared.waits.add(*waited_for, now() - self.since);
+            self.door.waits.add(*waited_for, now() - self.since);
         }
     }
 
     /// Counts the time since it began to wait for this, each kind for itself.
     fn count(&mut self, dialling_since: Option<Instant>) {
         let began = std::mem::replace(&mut self.since, now());
-        let waits = &self.shared.waits;
+        let waits = &self.door.waits;
         if self.is_checking {
             waits.add(WaitedFor::Check, self.since - began);
             return;
@@ -190,9 +192,7 @@ impl<'a, R: Recipe> Place<'a, R> {
 impl<R: Recipe> Drop for Place<'_, R> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            let waiter = self
-                .shared
-                .change(|state, woken| state.leave(ticket, woken));
+            let waiter = self.door.change(|state, woken| state.leave(ticket, woken));
             drop(waiter);
         }
     }

@@ -17,6 +17,7 @@ use tokio::{sync::oneshot, time::Sleep};
 
 use super::{
     config::{DialFailure, FOR_EVER},
+    door::Door,
     errand,
     error::{PoolError, WaitedFor},
     event::{Subscribe, Subscriber, Subscribers, Told},
@@ -36,6 +37,7 @@ use crate::{
 /// The actor of a pool. It takes [`Acquire`], [`Release`], [`Resize`], [`Drain`], [`Stats`] and [`Subscribe`].
 pub struct Keeper<R: Recipe> {
     shared: Arc<Shared<R>>,
+    door: Arc<Door<R>>,
     timer: Option<Pin<Box<Sleep>>>,
     subscribers: Subscribers,
     metrics: Metrics,
@@ -61,9 +63,10 @@ pub(super) struct WarmUp {
 }
 
 impl<R: Recipe> Keeper<R> {
-    pub(super) fn new(shared: Arc<Shared<R>>) -> Self {
+    pub(super) fn new(door: Arc<Door<R>>) -> Self {
         Self {
-            shared,
+            shared: door.shared.clone(),
+            door,
             timer: None,
             subscribers: Subscribers::default(),
             metrics: Metrics::new(),
@@ -78,15 +81,13 @@ impl<R: Recipe> Keeper<R> {
 
     /// Does what is due. Gives when to come again, or `None` when everything is over.
     fn keep(&mut self, cx: &TaskContext<'_>) -> Option<Instant> {
-        let plan = self
-            .shared
-            .change(|state, woken| state.keep(now(), cx.waker(), woken));
+        let plan = self.shared.keep(cx.waker());
         self.subscribers.tell(plan.jobs.told);
         for dial in plan.dials {
             errand::dial(&self.shared, dial);
         }
         for (ticket, member) in plan.jobs.checks {
-            errand::try_out(&self.shared, ticket, member);
+            errand::try_out(&self.door, ticket, member);
         }
         for (member, why) in plan.jobs.retired {
             errand::close(&self.shared, member, why);
@@ -106,7 +107,7 @@ impl<R: Recipe> Keeper<R> {
         let long_idle = self.shared.change(|state, _| state.take_long_idle());
         let looked_at = long_idle
             .into_iter()
-            .map(|member| Lease::new(&self.shared, member));
+            .map(|member| Lease::new(&self.door, member));
         // The oldest goes back last, and so to the front again.
         for mut lease in looked_at.collect::<Vec<_>>().into_iter().rev() {
             if lease.is_usable() {
@@ -214,7 +215,10 @@ impl<R: Recipe> Work for Keeper<R> {
 impl<R: Recipe> Drop for Keeper<R> {
     fn drop(&mut self) {
         self.shared.over.send_replace(true);
-        let jobs = self.shared.change(|state, woken| state.abandon(woken));
+        let jobs = self.shared.change(|state, woken| {
+            self.shared.close_desks(state, woken);
+            state.abandon(woken)
+        });
         self.subscribers.tell(jobs.told);
         // Connections among the jobs close as they are dropped; whoever waits for an answer learns that there is none.
     }
@@ -224,9 +228,9 @@ impl<R: Recipe> Handler<Acquire<R>> for Keeper<R> {
     type Result = ResponseFuture<Result<Lease<R>, PoolError>>;
 
     fn handle(&mut self, message: Acquire<R>, _: &mut WorkContext<Self>) -> Self::Result {
-        let shared = self.shared.clone();
+        let door = self.door.clone();
         // A task of its own: many that wait would be asked again whenever this actor wakes up.
-        Box::pin(async move { shared.get(message.timeout.or(shared.timeout)).await })
+        Box::pin(async move { door.get(message.timeout.or(door.timeout)).await })
     }
 }
 

@@ -3,8 +3,8 @@
 use std::{fmt, ops::Deref, sync::Arc};
 
 use super::{
+    door::Door,
     recipe::{Recipe, Retired},
-    shared::Shared,
     site::Member,
 };
 
@@ -20,7 +20,7 @@ use super::{
 pub struct Lease<R: Recipe> {
     /// There until the lease is dropped or used up.
     member: Option<Member<R::Connection>>,
-    shared: Arc<Shared<R>>,
+    door: Arc<Door<R>>,
 }
 
 impl<R: Recipe> fmt::Debug for Lease<R> {
@@ -33,10 +33,10 @@ impl<R: Recipe> fmt::Debug for Lease<R> {
 
 impl<R: Recipe> Lease<R> {
     #[inline]
-    pub(super) fn new(shared: &Arc<Shared<R>>, member: Member<R::Connection>) -> Self {
+    pub(super) fn new(door: &Arc<Door<R>>, member: Member<R::Connection>) -> Self {
         Self {
             member: Some(member),
-            shared: shared.clone(),
+            door: door.clone(),
         }
     }
 
@@ -46,7 +46,7 @@ impl<R: Recipe> Lease<R> {
 
     /// The endpoint it leads to, as text.
     pub fn endpoint(&self) -> &str {
-        self.shared.recipes[self.member().site].endpoint()
+        self.door.recipes[self.member().site].endpoint()
     }
 
     /// Gives the connection up: the pool closes it, and makes another one when one is needed.
@@ -57,19 +57,18 @@ impl<R: Recipe> Lease<R> {
     /// Takes the connection out of the pool for good. The pool may make another one in its place.
     pub fn into_inner(mut self) -> R::Connection {
         let member = self.member.take().expect(HELD);
-        self.shared
-            .change(|state, woken| state.let_go(member, woken))
+        self.door.change(|state, woken| state.let_go(member, woken))
     }
 
     #[inline]
     pub(super) fn is_usable(&self) -> bool {
-        self.shared.is_usable(self.member())
+        self.door.is_usable(self.member())
     }
 
     /// Back to where it was, since nobody may have it before it is checked.
     pub(super) fn return_unchecked(mut self) {
         let member = self.member.take().expect(HELD);
-        self.shared.change(|state, woken| {
+        self.door.change(|state, woken| {
             state.counts.acquired -= 1;
             state.put_back_looked_at(member, woken);
         });
@@ -78,7 +77,9 @@ impl<R: Recipe> Lease<R> {
     /// Found broken before anybody had it.
     pub(super) fn refuse(mut self) {
         let member = self.member.take().expect(HELD);
-        self.shared.change(|state, woken| {
+        self.door.change(|state, woken| {
+            // That it was given out may not be counted yet.
+            self.door.gather(state, woken);
             state.counts.acquired -= 1;
             state.retire(member, Retired::Broken, woken);
         });
@@ -86,7 +87,7 @@ impl<R: Recipe> Lease<R> {
 
     pub(super) fn give_up(&mut self, why: Retired) {
         if let Some(member) = self.member.take() {
-            self.shared.retire(member, why);
+            self.door.retire(member, why);
         }
     }
 
@@ -96,7 +97,7 @@ impl<R: Recipe> Lease<R> {
     }
 
     pub(super) fn recipe(&self) -> &R {
-        &self.shared.recipes[self.member().site]
+        &self.door.recipes[self.member().site]
     }
 }
 
@@ -115,7 +116,7 @@ impl<R: Recipe> Drop for Lease<R> {
     #[inline]
     fn drop(&mut self) {
         if let Some(member) = self.member.take() {
-            self.shared.put_back(member);
+            self.door.put_back(member);
         }
     }
 }

@@ -13,6 +13,8 @@
 
 mod blocking;
 mod config;
+mod desk;
+mod door;
 mod errand;
 mod error;
 mod event;
@@ -44,6 +46,7 @@ pub use self::{
     stats::{EndpointStats, PoolStats, RetiredCounts, Waits},
 };
 use self::{
+    door::Doors,
     event::{Subscriber, Told},
     keeper::{StartDrain, WarmUp},
     shared::{Shared, now},
@@ -71,6 +74,7 @@ use crate::{
 /// ```
 pub struct StreamPool<R: Recipe = Chain> {
     shared: Arc<Shared<R>>,
+    doors: Arc<Doors<R>>,
     keeper: WorkAddr<Keeper<R>>,
     /// Never read: its drop says that the last handle is gone.
     _guard: Arc<Guard<R>>,
@@ -93,6 +97,7 @@ impl<R: Recipe> Clone for StreamPool<R> {
     fn clone(&self) -> Self {
         Self {
             shared: self.shared.clone(),
+            doors: self.doors.clone(),
             keeper: self.keeper.clone(),
             _guard: self._guard.clone(),
         }
@@ -149,8 +154,10 @@ impl<R: Recipe> StreamPool<R> {
         let runtime = config.runtime.clone().unwrap_or_else(Runtime::current);
         let arbiter = runtime.arbiter().clone();
         let shared = Shared::new(recipes, &config, runtime);
-        let keeper = Keeper::new(shared.clone());
+        let doors = Doors::new(&shared);
+        let keeper = Keeper::new(doors.mine().clone());
         Self {
+            doors: Arc::new(doors),
             keeper: work::start_on(&arbiter, move || keeper),
             _guard: Arc::new(Guard(shared.clone())),
             shared,
@@ -169,7 +176,7 @@ impl<R: Recipe> StreamPool<R> {
     /// The place in line is free, and what was given meanwhile goes to whoever is next.
     #[inline]
     pub async fn get(&self) -> Result<Lease<R>, PoolError> {
-        self.shared.get(self.shared.timeout).await
+        self.doors.mine().get(self.shared.timeout).await
     }
 
     /// As [`get`](Self::get), within another time.
@@ -182,12 +189,12 @@ impl<R: Recipe> StreamPool<R> {
     ///
     /// As `get`.
     pub async fn get_within(&self, timeout: Duration) -> Result<Lease<R>, PoolError> {
-        self.shared.get(Some(timeout)).await
+        self.doors.mine().get(Some(timeout)).await
     }
 
     /// Lends a connection if one is idle that needs no check, and nobody waits.
     pub fn try_get(&self) -> Option<Lease<R>> {
-        match self.shared.take() {
+        match self.doors.mine().take() {
             Taken::Ready(lease) => Some(lease),
             Taken::Unchecked(lease) => {
                 lease.return_unchecked();

@@ -12,8 +12,9 @@ use tokio::sync::watch;
 
 use super::{
     config::{Check, PoolConfig},
+    desk::{Apart, Desks},
     error::WaitedFor,
-    lease::Lease,
+    plan::Plan,
     recipe::{Recipe, Retired},
     site::Member,
     state::{State, Taken, Woken},
@@ -27,7 +28,9 @@ pub(super) fn now() -> Instant {
 }
 
 pub(super) struct Shared<R: Recipe> {
-    state: Mutex<State<R::Connection>>,
+    /// Apart from what is only read.
+    state: Apart<Mutex<State<R::Connection>>>,
+    pub(super) desks: Desks<R::Connection>,
     /// One for each endpoint.
     pub(super) recipes: Vec<R>,
     pub(super) runtime: Runtime,
@@ -44,8 +47,10 @@ pub(super) struct Shared<R: Recipe> {
 impl<R: Recipe> Shared<R> {
     pub(super) fn new(recipes: Vec<R>, config: &PoolConfig, runtime: Runtime) -> Arc<Self> {
         let endpoints = recipes.iter().map(|recipe| recipe.endpoint().into());
+        let now = now();
         Arc::new(Self {
-            state: Mutex::new(State::new(config, endpoints, now())),
+            state: Apart(Mutex::new(State::new(config, endpoints, now))),
+            desks: Desks::new(now),
             runtime,
             timeout: config.timeout,
             check_timeout: config.check_timeout,
@@ -64,8 +69,11 @@ impl<R: Recipe> Shared<R> {
         change: impl FnOnce(&mut State<R::Connection>, &mut Woken) -> T,
     ) -> T {
         let mut woken = Woken::new();
-        let mut state = self.state.lock();
+        let mut state = self.state.0.lock();
         let result = change(&mut state, &mut woken);
+        if self.desks.are_open() {
+            self.look_after_desks(&mut state, &mut woken);
+        }
         // Connections that nobody closes any more, since the actor is gone, are dropped, but not under the lock.
         let orphans = state.is_abandoned.then(|| std::mem::take(&mut state.jobs));
         drop(state);
@@ -74,38 +82,56 @@ impl<R: Recipe> Shared<R> {
         result
     }
 
-    /// An idle connection, if there is a usable one that nobody waits for.
-    #[inline]
-    pub(super) fn take(self: &Arc<Self>) -> Taken<Lease<R>> {
-        loop {
-            let taken = self.state.lock().take();
-            let (member, is_ready) = match taken {
-                Taken::Ready(member) => (member, true),
-                Taken::Unchecked(member) => (member, false),
-                Taken::None => return Taken::None,
-                Taken::Refused => return Taken::Refused,
-            };
-            let lease = Lease::new(self, member);
-            if !lease.is_usable() {
-                lease.refuse();
-            } else if is_ready {
-                return Taken::Ready(lease);
-            } else {
-                return Taken::Unchecked(lease);
-            }
+    #[inline(never)]
+    fn look_after_desks(&self, state: &mut State<R::Connection>, woken: &mut Woken) {
+        if !state.allows_desks() {
+            self.close_desks(state, woken);
         }
     }
 
-    /// Takes back a connection that its user is done with.
+    /// Enters into the books what lies on the desks, if anything does.
+    pub(super) fn gather(&self, state: &mut State<R::Connection>, woken: &mut Woken) {
+        self.desks.gather(state.now, |member, acquired| {
+            state.gathered(member, acquired, woken);
+        });
+    }
+
+    /// Everything goes through the books from now on, until the actor finds that it need not.
+    pub(super) fn close_desks(&self, state: &mut State<R::Connection>, woken: &mut Woken) {
+        self.desks.close(state.now, |member, acquired| {
+            state.gathered(member, acquired, woken);
+        });
+    }
+
+    /// The actor's visit. It alone opens the desks: where now and then somebody waits, they are not opened and closed each time.
+    pub(super) fn keep(&self, waker: &Waker) -> Plan<R::Connection> {
+        self.change(|state, woken| {
+            state.now = now();
+            self.gather(state, woken);
+            let plan = state.keep(state.now, waker, woken);
+            if state.allows_desks() {
+                self.desks.open(state.now);
+            }
+            plan
+        })
+    }
+
+    /// An idle connection of the books, if there is one that nobody waits for.
     #[inline]
-    pub(super) fn put_back(&self, member: Member<R::Connection>) {
-        if std::thread::panicking() {
-            self.retire(member, Retired::Discarded);
-        } else if self.is_usable(&member) {
-            self.change(|state, woken| state.put_back(member, woken));
-        } else {
-            self.retire(member, Retired::Broken);
+    pub(super) fn take_from_books(&self) -> Taken<Member<R::Connection>> {
+        let taken = self.state.0.lock().take();
+        if matches!(taken, Taken::None) && self.desks.are_open() {
+            return self.take_gathered();
         }
+        taken
+    }
+
+    #[cold]
+    fn take_gathered(&self) -> Taken<Member<R::Connection>> {
+        self.change(|state, woken| {
+            self.gather(state, woken);
+            state.take()
+        })
     }
 
     /// Gives up a connection that is in use.
@@ -122,9 +148,10 @@ impl<R: Recipe> Shared<R> {
     }
 
     pub(super) fn stats(&self) -> PoolStats {
-        let state = self.state.lock();
-        let stats = state.stats();
-        drop(state);
+        let stats = self.change(|state, woken| {
+            self.gather(state, woken);
+            state.stats()
+        });
         PoolStats {
             slot_waits: self.waits.of(WaitedFor::Slot),
             dial_waits: self.waits.of(WaitedFor::Dial),

@@ -74,7 +74,7 @@ pub(super) enum Taken<T> {
 pub(super) struct State<C> {
     pub(super) max_size: usize,
     pub(super) min_idle: usize,
-    check: Check,
+    pub(super) check: Check,
     pub(super) dial_failure: DialFailure,
     pub(super) max_lifetime: Option<Duration>,
     pub(super) idle_timeout: Option<Duration>,
@@ -214,14 +214,18 @@ impl<C> State<C> {
         }
     }
 
-    /// Why a connection is not to be used again.
-    pub(super) fn unwanted(&self, member: &Member<C>) -> Option<Retired> {
-        let is_over = match self.phase {
+    /// Nobody is given anything any more.
+    pub(super) fn is_over(&self) -> bool {
+        match self.phase {
             Phase::Open => false,
             Phase::Draining(_) => self.line.is_empty(),
             Phase::Closed => true,
-        };
-        if is_over {
+        }
+    }
+
+    /// Why a connection is not to be used again.
+    pub(super) fn unwanted(&self, member: &Member<C>) -> Option<Retired> {
+        if self.is_over() {
             Some(Retired::Closed)
         } else if self.live() > self.max_size {
             Some(Retired::Resized)
@@ -322,6 +326,15 @@ impl<C> State<C> {
         } else if has_room || deadline.is_some_and(|at| at < self.wakes_at) {
             self.call_keeper(woken);
         }
+    }
+
+    /// What was given to somebody who waits, if anything was.
+    pub(super) fn take_given(&mut self, ticket: Ticket) -> Option<Result<Grant<C>, PoolError>> {
+        let given = self.line.take(ticket);
+        if let Some(Ok(_)) = given {
+            self.counts.acquired += 1;
+        }
+        given
     }
 
     /// Waits for the check of a connection that is in use.

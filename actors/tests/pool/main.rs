@@ -11,6 +11,7 @@ mod support;
 
 mod actor;
 mod channels;
+mod desks;
 mod fake;
 mod health;
 #[cfg(all(feature = "encrypt", feature = "snappy", feature = "tls"))]
