@@ -37,6 +37,7 @@ pub enum PoolEvent {
         why: Retired,
     },
     /// An endpoint does not answer: it is tried again at the pace of the backoff, one connection at a time, and nothing else is made there meanwhile.
+    /// An attempt needs a place in the pool: in a full one, that of a connection above `min_idle` which nobody needs, else the next that becomes free.
     Ejected {
         /// The endpoint as text.
         endpoint: Arc<str>,

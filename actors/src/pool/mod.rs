@@ -1,14 +1,15 @@
 //! [`StreamPool`]: connections that are kept, and lent to whoever needs one.
 //!
 //! ```text
-//! get ─▶ idle? ─▶ Lease ─▶ drop ─▶ first in line, or idle      on the user's thread, under a short lock
+//! get ─▶ idle? ─▶ Lease ─▶ drop ─▶ first in line, or idle      on the user's thread, under a short lock: of its desk, or of the books
 //!          │ none                          ▲
 //!          ▼                               │
 //!      stand in line ─▶ Keeper ─▶ dial, check, close, replace   an actor on one of the pool's arbiters
 //! ```
 //!
 //! A pool is made of a [`Recipe`]: a [`Chain`] for bare channels, or one of your own. All it knows stands in one set of books under one lock, which
-//! is held for some tens of nanoseconds and never while somebody else's code runs; the [`Keeper`] comes when it is called, or when something is due. Those who
+//! is held for some tens of nanoseconds and never while somebody else's code runs. Threads that only get and return do not meet there: while nobody waits, each
+//! has what it returned last on a desk of its own. The [`Keeper`] comes when it is called, or when something is due. Those who
 //! wait are served strictly in order of arrival.
 
 mod blocking;

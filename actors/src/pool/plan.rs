@@ -42,6 +42,7 @@ impl<C> State<C> {
         if is_tick {
             self.next_tick = now + self.tick;
             self.retire_aged(now, woken);
+            self.make_room_for_probe(now, woken);
         }
         self.advance_phase(now, woken);
         self.retire_surplus(woken);
@@ -81,6 +82,25 @@ impl<C> State<C> {
             let is_unused =
                 |member: &Member<C>| now.saturating_duration_since(member.idle_since) >= timeout;
             self.retire_idle(at, Retired::Idle, is_unused, spare, woken);
+        }
+    }
+
+    /// In a full pool, a connection that nobody needed since the last tick gives its place to the probe of an ejected endpoint. Not one that is to be kept
+    /// idle: while the endpoint stays dead, it would be closed and made again each time.
+    fn make_room_for_probe(&mut self, now: Instant, woken: &mut Woken) {
+        let mut probes = self.sites.iter().filter_map(Site::probe_due);
+        let is_due = self.phase == Phase::Open && probes.any(|due| due <= now);
+        let is_full = self.total() >= self.max_size && self.total() == self.live();
+        if !is_due || !is_full || self.idle() <= self.min_idle {
+            return;
+        }
+        let oldest = |at: &usize| self.sites[*at].idle.front().map(|member| member.idle_since);
+        let able = (0..self.sites.len()).filter(|at| !self.sites[*at].idle.is_empty());
+        if let Some(at) = able.min_by_key(oldest) {
+            let tick = self.tick;
+            let is_unused =
+                |member: &Member<C>| now.saturating_duration_since(member.idle_since) >= tick;
+            self.retire_idle(at, Retired::Idle, is_unused, 1, woken);
         }
     }
 
@@ -232,7 +252,7 @@ impl<C> State<C> {
         if let Phase::Draining(until) = self.phase {
             sooner(Some(until));
         }
-        // Where there is no room for a probe, whatever makes room calls the actor.
+        // Where there is no room for a probe, whatever makes room calls the actor, or a tick does.
         if self.phase != Phase::Closed && self.total() < self.max_size {
             self.sites
                 .iter()

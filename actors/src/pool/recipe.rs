@@ -68,7 +68,7 @@ pub enum Retired {
     Discarded,
     /// It lived for as long as it may.
     Expired,
-    /// It was idle for as long as it may be.
+    /// It was idle for as long as it may be, or was not needed where its place was, to ask an ejected endpoint.
     Idle,
     /// The pool was made smaller.
     Resized,

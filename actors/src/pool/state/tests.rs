@@ -381,3 +381,81 @@ fn no_pace_of_retries_overflows_the_clock() {
     world.keep();
     assert!(world.dials.is_empty() && world.books.sites[0].is_out());
 }
+
+/// A full pool of idle connections to one of two endpoints, the other of which is ejected.
+fn full_beside_a_dead_endpoint(min_idle: usize) -> World {
+    let config = config().max_size(2).min_idle(min_idle);
+    let mut world = World::new(&config, 2, 0);
+    for _ in 0..2 {
+        world.join(None);
+    }
+    while world.out.len() < 2 {
+        world.now += Duration::from_secs(1);
+        world.keep();
+        answers(&mut world, |site| site == 0);
+        world.collect();
+    }
+    assert!(world.books.sites[1].is_out());
+    assert_eq!(world.books.sites[0].in_use, 2);
+    world
+}
+
+/// What is being made comes to its end, at endpoints that are up or not.
+fn answers(world: &mut World, is_up: impl Fn(usize) -> bool) -> usize {
+    let mut probes = 0;
+    for dial in std::mem::take(&mut world.dials) {
+        probes += usize::from(dial.is_probe);
+        world.dials.push(dial);
+        world.dial_ends(is_up(dial.site));
+    }
+    probes
+}
+
+/// Lets a time go by, in steps of a tenth of a second. Gives how often the ejected endpoint was asked.
+fn goes_by(world: &mut World, tenths: usize, is_up: impl Fn(usize) -> bool) -> usize {
+    let mut probes = 0;
+    for _ in 0..tenths {
+        world.now += Duration::from_millis(100);
+        world.keep();
+        probes += answers(world, &is_up);
+        world.close_ends();
+        world.audit();
+    }
+    probes
+}
+
+#[test]
+fn a_full_pool_asks_an_ejected_endpoint_with_the_place_of_one_that_nobody_needs() {
+    let mut world = full_beside_a_dead_endpoint(0);
+    assert_eq!(goes_by(&mut world, 300, |site| site == 0), 0, "all are out");
+    while !world.out.is_empty() {
+        world.returns(None);
+    }
+    let probes = goes_by(&mut world, 300, |site| site == 0);
+    assert!(probes > 3, "{probes} in half a minute");
+    let retired = world.books.counts.retired;
+    assert_eq!((retired.of(Retired::Idle), retired.total()), (1, 1));
+    goes_by(&mut world, 100, |_| true);
+    let idle: Vec<_> = world
+        .books
+        .sites
+        .iter()
+        .map(|site| site.idle.len())
+        .collect();
+    assert_eq!(idle, [1, 1], "it is back");
+}
+
+#[test]
+fn what_is_to_be_kept_idle_gives_no_place_to_a_probe() {
+    let mut world = full_beside_a_dead_endpoint(2);
+    while !world.out.is_empty() {
+        world.returns(None);
+    }
+    assert_eq!(goes_by(&mut world, 300, |_| true), 0);
+    assert_eq!(world.books.counts.retired.total(), 0);
+    // Whatever makes room does.
+    world.get(None);
+    world.returns(Some(Retired::Broken));
+    goes_by(&mut world, 100, |_| true);
+    assert!(!world.books.sites[1].is_out());
+}
