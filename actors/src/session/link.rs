@@ -6,7 +6,7 @@ use actix::Message;
 
 use super::actor::Session;
 use crate::{
-    codec::resume::{Binding, LINK_WINDOW},
+    codec::resume::{Binding, SEALED_LINK_WINDOW},
     credit::Gate,
     error::StreamError,
     layer::{Above, Below, Gone},
@@ -79,10 +79,12 @@ pub(super) struct Attachment {
 
 impl Attachment {
     pub(super) fn new(number: u64, below: Box<dyn Below<Chunk>>, binding: Option<Binding>) -> Self {
+        // One that is to be known later encrypts.
+        let window = binding.as_ref().map_or(SEALED_LINK_WINDOW, Binding::window);
         Self {
             number,
             below,
-            gate: Gate::new(LINK_WINDOW),
+            gate: Gate::new(window),
             binding,
             is_finished: false,
         }

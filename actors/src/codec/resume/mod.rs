@@ -27,7 +27,7 @@
 //! Down, what is kept is what was written, bounded by the gate of that direction, whose credit returns when the peer has
 //! acknowledged. Up, the peer may send what it was granted: the room of the gate of that direction, 1 MiB by default. A link
 //! is always read, whatever is blocked, since both ends could wait for each other otherwise. On a link at most
-//! [`LINK_WINDOW`] bytes wait to be written, and what is no data is not queued behind more.
+//! [`LINK_WINDOW`] or [`SEALED_LINK_WINDOW`] bytes wait to be written, and what is no data is not queued behind more.
 
 mod config;
 mod ends;
@@ -56,9 +56,12 @@ use crate::{
     unit::Chunk,
 };
 
-/// Bytes that may wait on one link to be written: enough to keep it busy, little enough that an acknowledgement does not wait for
-/// long behind data. A sender that waits for credit goes on when half of it is back, which is 512 KiB by default, and that is to travel at once.
-pub const LINK_WINDOW: usize = 512 << 10;
+/// Bytes that may wait on one link to be written: what is kept anyway, so nothing waits twice. Half of it comes to a sender that waits
+/// for credit at once, and is to travel in one write.
+pub const LINK_WINDOW: usize = 1 << 20;
+
+/// The same on a link that encrypts, which holds what waits a second time, as records. An acknowledgement does not wait for long behind it.
+pub const SEALED_LINK_WINDOW: usize = 256 << 10;
 
 /// What a session gives to its host.
 #[derive(Debug)]
@@ -88,7 +91,7 @@ pub enum Output {
 pub struct Link {
     /// What proofs are tied to.
     pub binding: Binding,
-    /// Counts what waits on this link to be written; its cap is [`LINK_WINDOW`] as a rule.
+    /// Counts what waits on this link to be written; its cap is [`Binding::window`] as a rule.
     pub gate: Arc<Gate>,
     /// When it became ready.
     pub now: Instant,

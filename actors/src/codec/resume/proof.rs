@@ -5,7 +5,10 @@ use blake2::{
     digest::{FixedOutput, KeyInit, Mac},
 };
 
-use super::wire::{NewOk, Proof};
+use super::{
+    LINK_WINDOW, SEALED_LINK_WINDOW,
+    wire::{NewOk, Proof},
+};
 
 /// What ties a proof to the link it is made for, so that it is of no use on another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,14 @@ impl Binding {
 
     fn of(kind: BindingKind, shared: [u8; 32], peer: Option<u32>) -> Self {
         Self { kind, shared, peer }
+    }
+
+    /// Bytes that may wait on such a link to be written.
+    pub fn window(&self) -> usize {
+        match self.kind {
+            BindingKind::Noise => SEALED_LINK_WINDOW,
+            BindingKind::Plain | BindingKind::Tls | BindingKind::Unix => LINK_WINDOW,
+        }
     }
 
     /// True when nobody else can read what passes.
