@@ -37,6 +37,8 @@ struct Readme;
 struct LayersPage;
 
 #[cfg(feature = "rpc")]
+pub mod blocking;
+#[cfg(feature = "rpc")]
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 pub mod brine;
 #[cfg(feature = "rpc")]
@@ -67,6 +69,7 @@ pub use rpyc_actors::*;
 pub use self::client::ssl_connect;
 #[cfg(feature = "rpc")]
 pub use self::{
+    blocking::connect_blocking,
     brine::Value,
     classic::ClassicService,
     client::{connect, connect_endpoint, connect_service},

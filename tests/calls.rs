@@ -208,3 +208,58 @@ async fn a_call_whose_root_never_came_was_not_sent() {
     assert!(matches!(error, Err(Error::NotSent(_))), "{error:?}");
     server.join().expect("it went");
 }
+
+/// A program without any runtime of its own.
+#[test]
+fn plain_threads_have_a_twin_of_everything() {
+    let server = rpyc_actors::runtime::block_on(Server::bind("tcp://127.0.0.1:0", calculator()))
+        .expect("a plain thread")
+        .expect("a free port");
+    let port = server.port().expect("TCP");
+    let client = rpyc::connect_blocking("127.0.0.1", port).expect("the server listens");
+    client.ping_blocking().expect("an answer");
+    let version: String = client.getattr_blocking("version").expect("a constant");
+    assert_eq!(version, "1.0");
+    let sum: i64 = client.call_blocking("add", (1, 2)).expect("an answer");
+    assert_eq!(sum, 3);
+    let kwargs = (("greeting", "bye"),);
+    let greeting: String = client
+        .call_kw_blocking("describe", ("Ann",), kwargs)
+        .expect("an answer");
+    assert_eq!(greeting, "bye Ann");
+
+    let root = client.root_blocking().expect("a root");
+    let sum: i64 = root.call_method_blocking("add", (3, 4)).expect("an answer");
+    assert_eq!(sum, 7);
+    let describe: Netref = root.getattr_blocking("describe").expect("a function");
+    let greeting: String = describe.call_blocking(("Bo",)).expect("an answer");
+    assert_eq!(greeting, "hello Bo");
+    let greeting: String = describe
+        .call_kw_blocking(("Bo",), kwargs)
+        .expect("an answer");
+    assert_eq!(greeting, "bye Bo");
+    assert!(root.str_blocking().expect("an answer").contains("Calc"));
+    let error = root.setattr_blocking("version", "2.0").expect_err("denied");
+    assert!(
+        error
+            .remote()
+            .is_some_and(|error| error.is_builtin("AttributeError")),
+        "{error}"
+    );
+    client.close_blocking().expect("a plain thread");
+    assert!(client.closed());
+}
+
+#[test]
+fn blocking_twins_refuse_to_stop_an_arbiter() {
+    actix::System::new().block_on(async {
+        let refused = rpyc::connect_blocking("127.0.0.1", 1).expect_err("an arbiter");
+        let Error::Stream(error) = &refused else {
+            panic!("{refused}");
+        };
+        assert!(
+            matches!(error, rpyc::StreamError::ApiMisuse { .. }),
+            "{error}"
+        );
+    });
+}

@@ -290,26 +290,4 @@ impl Connection {
     pub fn stats(&self) -> Stats {
         self.link.stats()
     }
-
-    /// [`call`](Self::call) for plain threads.
-    ///
-    /// # Errors
-    ///
-    /// As `call`; `ApiMisuse` on an arbiter, which would wait for itself.
-    pub fn call_blocking<R: FromObject>(
-        &self,
-        name: &str,
-        args: impl PackTuple<Exported>,
-    ) -> Result<R, Error> {
-        rpyc_actors::runtime::block_on(self.call(name, args))?
-    }
-
-    /// [`close`](Self::close) for plain threads.
-    ///
-    /// # Errors
-    ///
-    /// `ApiMisuse` on an arbiter, which would wait for itself.
-    pub fn close_blocking(&self) -> Result<(), Error> {
-        Ok(rpyc_actors::runtime::block_on(self.close())?)
-    }
 }
