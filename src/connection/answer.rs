@@ -79,6 +79,11 @@ fn member(link: &Link, object: &LocalItem, name: &str) -> Result<Member, Excepti
         }
         _ => None,
     };
+    // Every object of Python has one, and what is written without a docstring has `None`. Inspectors and `help()` rely on it.
+    let found = found.or_else(|| {
+        (name == "__doc__" && matches!(object, LocalItem::Ours(_)))
+            .then_some(Member::Constant(Value::None))
+    });
     // The words of RPyC (`core/protocol.py`, `_check_attr`).
     found.ok_or_else(|| Exception::attribute_error(format!("cannot access '{name}'")))
 }

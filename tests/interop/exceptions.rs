@@ -159,6 +159,7 @@ assert isinstance(raised("add", 1, 2, 3), TypeError)
 assert isinstance(raised("add", 1, "b"), TypeError)
 assert isinstance(raised("add", 1, c=2), TypeError)
 assert isinstance(raised("no_such_name"), AttributeError)
+assert conn.root.__doc__ is None and conn.root.add.__doc__ is None
 assert "WARNING" not in str(raised("value"))
 assert conn.root.add(1, 2) == 3
 conn.close()
