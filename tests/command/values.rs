@@ -31,6 +31,35 @@ fn values_go_to_python_and_back() {
             "{literal}"
         );
     }
+    for (literal, shown) in [
+        ("-.5", "-0.5"),
+        ("-0x10", "-16"),
+        ("-0b_11", "-3"),
+        ("-1_000", "-1000"),
+        ("-1e5", "-100000.0"),
+        ("-5.", "-5.0"),
+        ("-.5E-1", "-0.05"),
+        ("-2j", "(-0-2j)"),
+        (
+            "-123456789012345678901234567890",
+            "-123456789012345678901234567890",
+        ),
+    ] {
+        for args in [
+            &["call", &endpoint, "echo", literal, "--timeout", "20s"][..],
+            &["call", &endpoint, "echo", "--", literal],
+            &[
+                "call",
+                &endpoint,
+                "echo",
+                "--kw",
+                &format!("value={literal}"),
+            ],
+        ] {
+            assert_eq!(printed(args), shown, "{args:?}");
+        }
+    }
+    refused(2, &["call", &endpoint, "echo", "-inf"]);
     assert_eq!(printed(&["call", &endpoint, "add", "1", "2"]), "3");
     assert_eq!(printed(&["call", &endpoint, "upper", "--", "-a-"]), "'-A-'");
     assert_eq!(

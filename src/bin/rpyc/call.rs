@@ -1,5 +1,7 @@
 //! `rpyc call`: one call of a function, from the shell.
 
+use std::ffi::OsString;
+
 use clap::Args;
 use rpyc::{Object, Value, VoidService};
 
@@ -13,7 +15,7 @@ use crate::{
 /// Arguments are Python's literals, and what is no literal is text: `1`, `-2.5`, `True`, `None`, `"text"`, `b"raw"`, `(1, 2)`,
 /// `text`. The result is printed as Python prints it.
 #[derive(Args, Debug)]
-#[command(after_help = HELP, allow_negative_numbers = true)]
+#[command(after_help = HELP)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     peer: Peer,
@@ -37,8 +39,23 @@ const HELP: &str = r#"Examples:
   rpyc call tcp://host:18861 blob 1000000 --layer zlib:9 --layer monitor
   rpyc call 'exec:ssh host rpyc serve --listen stdio:' add 1 2 --json
 
-What begins with a minus sign and is no plain number goes behind `--`:
+What begins with a minus sign and is no number goes behind `--`:
   rpyc call tcp://127.0.0.1:18861 upper -- -text-"#;
+
+/// The words of a command line, where negative numbers among those of this command have a blank before them.
+///
+/// To the parser of the command line they are no options then, and to that of literals the blank is nothing. Its own
+/// `allow_negative_numbers` knows too few forms of them, and `allow_hyphen_values` takes options for values.
+pub(crate) fn shielded(words: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut is_call = false;
+    words.map(move |word| {
+        is_call |= word == "call";
+        match word.to_str() {
+            Some(text) if is_call && literal::is_negative_number(text) => format!(" {text}").into(),
+            _ => word,
+        }
+    })
+}
 
 fn keyword(text: &str) -> Result<(String, Value), String> {
     match text.split_once('=') {
