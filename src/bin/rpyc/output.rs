@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rpyc::Object;
+use rpyc::{Object, Value};
 use serde_json::json;
 
 /// An object as Python source, as far as it has any.
@@ -38,15 +38,39 @@ fn referred(object: &Object) -> String {
     }
 }
 
-/// An object as JSON: a tuple is an array, `bytes` are base64, integers beyond 64 bits are strings.
+/// An object as JSON: a tuple is an array, `bytes` are base64, integers beyond 64 bits are strings. What JSON has no form for does not
+/// become something else: a set says that it is one, and so does a number that is not finite.
 pub(crate) fn json(object: &Object) -> serde_json::Value {
     match object {
+        Object::Value(Value::Float(number)) => real(*number),
+        Object::Value(Value::Complex { re, im }) => json!({ "re": real(*re), "im": real(*im) }),
+        Object::Value(Value::Tuple(items)) => items.iter().map(value).collect(),
+        Object::Value(Value::FrozenSet(members)) => {
+            json!({ "frozenset": members.iter().map(value).collect::<Vec<_>>() })
+        }
+        Object::Value(Value::Slice(parts)) => {
+            let [start, stop, step] = parts.each_ref().map(value);
+            json!({ "start": start, "stop": stop, "step": step })
+        }
         Object::Value(value) => {
             serde_json::to_value(value).expect("JSON has a form for every value")
         }
         Object::Tuple(items) => items.iter().map(json).collect(),
         Object::Netref(netref) => json!({ "reference": netref.class_name() }),
         other => json!({ "reference": other.type_name() }),
+    }
+}
+
+fn value(value: &Value) -> serde_json::Value {
+    json(&Object::Value(value.clone()))
+}
+
+/// A number that is not finite in the words of Python.
+fn real(number: f64) -> serde_json::Value {
+    if number.is_finite() {
+        json!(number)
+    } else {
+        json!({ "float": number.to_string().to_lowercase() })
     }
 }
 
@@ -114,8 +138,6 @@ pub(crate) fn percentile(sorted: &[Duration], share: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use rpyc::Value;
-
     use super::*;
 
     #[test]
@@ -157,6 +179,15 @@ mod tests {
         assert_eq!(
             json(&object).to_string(),
             r#"[[1,"a"],{"reference":"object"}]"#
+        );
+        let odd = Value::tuple([
+            Value::Float(f64::INFINITY),
+            Value::Float(f64::NEG_INFINITY),
+            Value::FrozenSet(vec![1.into(), Value::Float(f64::NAN)]),
+        ]);
+        assert_eq!(
+            json(&Object::Value(odd)).to_string(),
+            r#"[{"float":"inf"},{"float":"-inf"},{"frozenset":[1,{"float":"nan"}]}]"#
         );
         let one = Object::Tuple(vec![root()]);
         assert_eq!(Shown(&one).to_string(), "(<object>,)");

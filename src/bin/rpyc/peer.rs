@@ -97,7 +97,8 @@ pub(crate) async fn monitors_have_spoken() {
 /// How an answer is printed.
 #[derive(Args, Debug)]
 pub(crate) struct Form {
-    /// Prints the result as JSON: a tuple is an array, bytes are base64, integers beyond 64 bits are text
+    /// Prints the result as JSON: a tuple is an array, bytes are base64, integers beyond 64 bits are text, a frozenset is
+    /// {"frozenset": [...]}, infinity and nan are {"float": "inf"}, {"float": "-inf"} and {"float": "nan"}
     #[arg(long)]
     pub(crate) json: bool,
 }
