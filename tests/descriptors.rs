@@ -110,3 +110,26 @@ async fn a_server_lives_without_descriptors_and_accepts_again_when_there_are_som
     adds(&early).await;
     assert!(server.is_alive());
 }
+
+/// Whatever is missing, from hardly enough for the loader to enough for all, it is said in a line.
+#[test]
+fn a_command_that_cannot_start_says_why() {
+    let mut short = 0;
+    for descriptors in 8..=48 {
+        let script = format!("ulimit -n {descriptors} && exec \"$0\" call tcp://127.0.0.1:1 add");
+        let output = Command::new("sh")
+            .args(["-c", &script, PROGRAM])
+            .output()
+            .expect("a shell");
+        let err = String::from_utf8_lossy(&output.stderr);
+        // Nobody listens there.
+        assert_eq!(output.status.code(), Some(69), "{descriptors}: {err}");
+        assert_eq!(err.lines().count(), 1, "{descriptors}: {err}");
+        if err.contains("Too many open files") {
+            short += 1;
+        } else {
+            assert!(err.contains("refused"), "{descriptors}: {err}");
+        }
+    }
+    assert!(short > 0, "none was short of descriptors");
+}

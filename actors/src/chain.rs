@@ -372,7 +372,7 @@ impl Chain {
             lower,
             config: resumed.sessions.config().clone(),
         };
-        let runtime = self.runtime.clone().unwrap_or_else(Runtime::current);
+        let runtime = Runtime::or_current(self.runtime.as_ref())?;
         let session = Runtime::run_on(runtime.arbiter(), move || recipe.connect()).await??;
         Ok(self.layers.channel_over(session))
     }
@@ -387,7 +387,7 @@ impl Chain {
     ///
     /// The attempt is given up.
     pub async fn open(&self) -> Result<StreamHandle, StreamError> {
-        let runtime = self.runtime.clone().unwrap_or_else(Runtime::current);
+        let runtime = Runtime::or_current(self.runtime.as_ref())?;
         let endpoint = self.endpoint.clone();
         let place = endpoint.text().clone();
         let opening = move || panics::catch_async(|| async move { endpoint.open().await });

@@ -66,6 +66,9 @@ pub enum StreamError {
         /// The deadline that passed.
         after: Duration,
     },
+    /// The operating system refuses the shared [`Runtime`](crate::Runtime) its threads or descriptors.
+    #[error("{0}")]
+    Runtime(Arc<std::io::Error>),
     /// The caller asked for what can never work.
     #[error("misuse: {0}")]
     ApiMisuse(Arc<str>),

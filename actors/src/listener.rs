@@ -211,7 +211,7 @@ impl Listener {
         config: ListenerConfig,
         accept: impl Fn(StreamHandle) + Send + Sync + 'static,
     ) -> Result<Self, StreamError> {
-        let runtime = config.runtime.clone().unwrap_or_else(Runtime::current);
+        let runtime = Runtime::or_current(config.runtime.as_ref())?;
         let endpoint = endpoint.clone();
         let arbiter = runtime.arbiter().clone();
         let start = move || async move {

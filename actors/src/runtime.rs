@@ -4,8 +4,9 @@
 
 use std::{
     future::Future,
+    io,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -13,6 +14,7 @@ use std::{
 
 use actix::{Arbiter, System};
 use actix_rt::ArbiterHandle;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{alarm, error::StreamError};
@@ -32,45 +34,59 @@ impl Runtime {
     ///
     /// # Panics
     ///
-    /// When the operating system refuses a thread.
+    /// When the operating system refuses it threads or descriptors: [`try_shared`](Self::try_shared) says so in an error.
     pub fn shared() -> Self {
-        static SHARED: OnceLock<Runtime> = OnceLock::new();
-        SHARED
-            .get_or_init(|| {
-                let threads = std::thread::available_parallelism().map_or(2, usize::from);
-                Self::start(threads)
-                    .expect("the operating system gives the threads of the shared runtime")
-            })
-            .clone()
+        Self::try_shared()
+            .expect("the operating system gives threads and descriptors to the shared runtime")
+    }
+
+    /// As [`shared`](Self::shared).
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError::Runtime`], when the operating system refuses it threads or descriptors. The next use tries again.
+    pub fn try_shared() -> Result<Self, StreamError> {
+        static SHARED: Mutex<Option<Runtime>> = Mutex::new(None);
+        let mut shared = SHARED.lock();
+        if let Some(runtime) = &*shared {
+            return Ok(runtime.clone());
+        }
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let started =
+            Self::start(threads).map_err(|error| StreamError::Runtime(Arc::new(error)))?;
+        Ok(shared.insert(started).clone())
     }
 
     /// Starts a System of its own, with `arbiters` arbiters, that runs until the process ends.
     ///
     /// # Errors
     ///
-    /// When the operating system refuses a thread.
-    pub fn start(arbiters: usize) -> std::io::Result<Self> {
+    /// When the operating system refuses it threads or descriptors.
+    pub fn start(arbiters: usize) -> io::Result<Self> {
+        let arbiters = arbiters.max(1);
+        let refused = |error: io::Error| {
+            let what = format!("cannot start the event loops of {arbiters} threads: {error}");
+            io::Error::new(error.kind(), what)
+        };
+        probe(1 + arbiters).map_err(refused)?;
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new()
             .name("rpyc-system".into())
             .spawn(move || {
                 let system = System::new();
-                let handles: Arc<[ArbiterHandle]> = system.block_on(async move {
-                    let keeper = System::current().arbiter().clone();
-                    let arbiter = |_| {
-                        let (arbiter, keeper) = (Arbiter::new().handle(), keeper.clone());
-                        arbiter.spawn_fn(move || alarm::leave_to(keeper));
-                        arbiter
-                    };
-                    (0..arbiters.max(1)).map(arbiter).collect()
-                });
+                let started = system.block_on(async move { start_arbiters(arbiters) });
+                let is_running = started.is_ok();
                 // A caller that gave up meanwhile has no use for them.
-                let _ = sender.send(handles);
-                let _ = system.run();
-            })?;
+                let _ = sender.send(started);
+                if is_running {
+                    let _ = system.run();
+                }
+            })
+            .map_err(refused)?;
         let arbiters = receiver
             .recv()
-            .map_err(|_| std::io::Error::other("the system's thread ended before it started"))?;
+            .map_err(|_| io::Error::other("the system's thread ended before it started"))?
+            .map_err(refused)?;
         Ok(Self {
             arbiters,
             next: Arc::default(),
@@ -96,14 +112,33 @@ impl Runtime {
     }
 
     /// The current arbiter when called on one, else [`Runtime::shared`].
+    ///
+    /// # Panics
+    ///
+    /// As `shared`: [`try_current`](Self::try_current) says so in an error.
     pub fn current() -> Self {
-        match Arbiter::try_current() {
-            Some(arbiter) => Self {
-                arbiters: Arc::from([arbiter]),
-                next: Arc::default(),
-            },
-            None => Self::shared(),
-        }
+        Self::of_this_thread().unwrap_or_else(Self::shared)
+    }
+
+    /// As [`current`](Self::current).
+    ///
+    /// # Errors
+    ///
+    /// As [`try_shared`](Self::try_shared).
+    pub fn try_current() -> Result<Self, StreamError> {
+        Self::of_this_thread().map_or_else(Self::try_shared, Ok)
+    }
+
+    fn of_this_thread() -> Option<Self> {
+        Arbiter::try_current().map(|arbiter| Self {
+            arbiters: Arc::from([arbiter]),
+            next: Arc::default(),
+        })
+    }
+
+    /// The runtime that was chosen, else that of [`try_current`](Self::try_current).
+    pub(crate) fn or_current(chosen: Option<&Self>) -> Result<Self, StreamError> {
+        chosen.cloned().map_or_else(Self::try_current, Ok)
     }
 
     /// The arbiter whose turn it is.
@@ -163,6 +198,42 @@ impl Runtime {
             // Without an arbiter there is nothing to wait for, since nothing can happen any more.
         }
     }
+}
+
+/// Starts the arbiters of a System from within it; all of them or none.
+fn start_arbiters(count: usize) -> io::Result<Arc<[ArbiterHandle]>> {
+    let keeper = System::current().arbiter().clone();
+    let mut arbiters = Vec::with_capacity(count);
+    for _ in 0..count {
+        match Arbiter::try_new() {
+            Ok(arbiter) => {
+                let (arbiter, keeper) = (arbiter.handle(), keeper.clone());
+                arbiter.spawn_fn(move || alarm::leave_to(keeper));
+                arbiters.push(arbiter);
+            }
+            Err(error) => {
+                for arbiter in &arbiters {
+                    arbiter.stop();
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(arbiters.into())
+}
+
+/// Opens as many descriptors as so many event loops need, and closes them.
+///
+/// An event loop that finds none for signals panics in tokio, and so does a System without an event loop in actix; so neither is tried.
+fn probe(event_loops: usize) -> io::Result<()> {
+    /// Of two descriptors each: an event loop has a queue, a copy of it, what wakes it and its ear for signals.
+    const PIPES: usize = 2;
+    /// What the first event loop of a process makes for signals.
+    const FOR_SIGNALS: usize = 1;
+    (0..event_loops * PIPES + FOR_SIGNALS)
+        .map(|_| io::pipe())
+        .collect::<io::Result<Vec<_>>>()?;
+    Ok(())
 }
 
 /// Waits for a future on a plain thread.

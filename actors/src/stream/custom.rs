@@ -57,7 +57,7 @@ impl StreamHandle {
     {
         let endpoint = endpoint.into();
         let open = move || async move { start(io, endpoint, Limits::default()) };
-        Runtime::run_on(Runtime::current().arbiter(), open).await
+        Runtime::run_on(Runtime::try_current()?.arbiter(), open).await
     }
 
     /// Makes a stream of the transport that `factory` gives; it runs on the arbiter of the stream.
@@ -79,6 +79,6 @@ impl StreamHandle {
     {
         let endpoint = endpoint.into();
         let open = move || async move { Ok(start(factory().await?, endpoint, Limits::default())) };
-        Runtime::run_on(Runtime::current().arbiter(), open).await?
+        Runtime::run_on(Runtime::try_current()?.arbiter(), open).await?
     }
 }

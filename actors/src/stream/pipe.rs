@@ -112,7 +112,13 @@ impl PipeStream {
         output: impl Into<OwnedFd>,
     ) -> Result<Self, StreamError> {
         let (input, output) = (input.into(), output.into());
-        Self::start(input, output, "pipe:".into(), Runtime::current().arbiter()).await
+        Self::start(
+            input,
+            output,
+            "pipe:".into(),
+            Runtime::try_current()?.arbiter(),
+        )
+        .await
     }
 
     /// Two streams, each of which reads what the other one writes. The second counts as the accepting end.
@@ -124,7 +130,7 @@ impl PipeStream {
         let fail = |error: io::Error| StreamError::from(ConnectError::new("pipe:", error.into()));
         let (left_input, right_output) = io::pipe().map_err(fail)?;
         let (right_input, left_output) = io::pipe().map_err(fail)?;
-        let runtime = Runtime::current();
+        let runtime = Runtime::try_current()?;
         let left = Self::start(
             left_input.into(),
             left_output.into(),

@@ -240,7 +240,7 @@ pub async fn create_pipe_stream<S: Into<String>>(
     let command: Vec<String> = cmd_args.into_iter().map(Into::into).collect();
     let endpoint: Arc<str> = format!("exec:{}", command.join(" ")).into();
     let start = move || async move { open(&command, &endpoint, Limits::default()) };
-    Runtime::run_on(Runtime::current().arbiter(), start)
+    Runtime::run_on(Runtime::try_current()?.arbiter(), start)
         .await?
         .map(PipeStream)
 }

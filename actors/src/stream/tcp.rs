@@ -313,7 +313,7 @@ impl SocketStream {
             };
             adopt().map_err(|error| ConnectError::new(endpoint.clone(), error.into()).into())
         };
-        Runtime::run_on(Runtime::current().arbiter(), start)
+        Runtime::run_on(Runtime::try_current()?.arbiter(), start)
             .await?
             .map(Self)
     }
@@ -365,7 +365,7 @@ pub async fn create_socket_stream(
 ) -> Result<SocketStream, StreamError> {
     let endpoint = Endpoint::tcp(host, port, config);
     let open = move || async move { endpoint.open().await };
-    Runtime::run_on(Runtime::current().arbiter(), open)
+    Runtime::run_on(Runtime::try_current()?.arbiter(), open)
         .await?
         .map(SocketStream)
 }

@@ -79,7 +79,7 @@ pub async fn create_unix_stream(path: impl Into<PathBuf>) -> Result<SocketStream
     let path = path.into();
     let endpoint: Arc<str> = format!("unix:{}", path.display()).into();
     let connect = move || async move { open(&path, &endpoint, Limits::default()).await };
-    Runtime::run_on(Runtime::current().arbiter(), connect)
+    Runtime::run_on(Runtime::try_current()?.arbiter(), connect)
         .await?
         .map(SocketStream)
 }

@@ -188,27 +188,34 @@ impl From<Error> for Failure {
     }
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    start_logging(&arguments);
-    let runtime = tokio::runtime::Builder::new_current_thread()
+fn event_loop() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .expect("the operating system gives what an event loop needs");
-    let result = runtime.block_on(async {
-        match &arguments.command {
-            Command::Call(arguments) => call::run(arguments).await,
-            Command::Eval(arguments) => eval::run(arguments).await,
-            Command::Exec(arguments) => exec::run(arguments).await,
-            Command::Get(arguments) => get::run(arguments).await,
-            Command::Put(arguments) => put::run(arguments).await,
-            Command::Ping(arguments) => ping::run(arguments).await,
-            Command::Serve(arguments) => serve::run(arguments).await,
-            Command::Tunnel(arguments) => tunnel::run(arguments).await,
-            Command::Keygen(arguments) => keygen::run(arguments),
-            Command::Demo(_) => demo::run().await,
-            Command::Sink => demo::sink::run().await,
-        }
+        .map_err(|error| Failure::Unavailable(format!("cannot start an event loop: {error}")))
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse_from(call::shielded(std::env::args_os()));
+    start_logging(&arguments);
+    // Before the event loop of this thread, which panics where the operating system refuses what it needs for signals.
+    let started = rpyc::Runtime::try_shared().map_err(Failure::from);
+    let result = started.and_then(|_| {
+        event_loop()?.block_on(async {
+            match &arguments.command {
+                Command::Call(arguments) => call::run(arguments).await,
+                Command::Eval(arguments) => eval::run(arguments).await,
+                Command::Exec(arguments) => exec::run(arguments).await,
+                Command::Get(arguments) => get::run(arguments).await,
+                Command::Put(arguments) => put::run(arguments).await,
+                Command::Ping(arguments) => ping::run(arguments).await,
+                Command::Serve(arguments) => serve::run(arguments).await,
+                Command::Tunnel(arguments) => tunnel::run(arguments).await,
+                Command::Keygen(arguments) => keygen::run(arguments),
+                Command::Demo(_) => demo::run().await,
+                Command::Sink => demo::sink::run().await,
+            }
+        })
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

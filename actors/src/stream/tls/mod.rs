@@ -227,7 +227,7 @@ impl SocketStream {
     ) -> Result<Self, StreamError> {
         let endpoint = Endpoint::tls(host, port, config);
         let open = move || async move { endpoint.open().await };
-        Runtime::run_on(Runtime::current().arbiter(), open)
+        Runtime::run_on(Runtime::try_current()?.arbiter(), open)
             .await?
             .map(Self)
     }

@@ -111,7 +111,7 @@ impl TunneledSocketStream {
     pub async fn connect(host: &str, port: u16, via: Via) -> Result<Self, StreamError> {
         let endpoint = Endpoint::tcp(host, port, TcpConfig::default()).via(via)?;
         let open = move || async move { endpoint.open().await };
-        Runtime::run_on(Runtime::current().arbiter(), open)
+        Runtime::run_on(Runtime::try_current()?.arbiter(), open)
             .await?
             .map(Self)
     }
