@@ -51,10 +51,15 @@ pub(crate) fn shielded(words: impl Iterator<Item = OsString>) -> impl Iterator<I
     words.map(move |word| {
         is_call |= word == "call";
         match word.to_str() {
-            Some(text) if is_call && literal::is_negative_number(text) => format!(" {text}").into(),
+            Some(text) if is_call && is_negative_number(text) => format!(" {text}").into(),
             _ => word,
         }
     })
+}
+
+/// Whether `text` is a number with a minus sign before it: to the parser of a command line it looks like an option.
+fn is_negative_number(text: &str) -> bool {
+    text.starts_with('-') && !matches!(literal::parse(text), Value::Str(_))
 }
 
 fn keyword(text: &str) -> Result<(String, Value), String> {

@@ -21,11 +21,6 @@ pub(crate) fn parse(text: &str) -> Value {
     }
 }
 
-/// Whether `text` is a number with a minus sign before it: to the parser of a command line it looks like an option.
-pub(crate) fn is_negative_number(text: &str) -> bool {
-    text.starts_with('-') && !matches!(parse(text), Value::Str(_))
-}
-
 /// A recursive descent over what is left of the text. `None` says "not a literal", and ends it all.
 struct Parser<'a> {
     rest: &'a str,
