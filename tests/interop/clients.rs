@@ -6,7 +6,8 @@ use rpyc::{Exception, Function, Object, Service, brine::Value};
 use serde_json::Value as Json;
 
 use crate::{
-    python::{Peer, RPYC, RPYC_5, Script, Version, run_within},
+    python::{Peer, RPYC, RPYC_5, Script, Version, run_within, script_path},
+    streams,
     support::{PATIENCE, blocking, python_client, python_server, serve, socket_path},
 };
 
@@ -158,6 +159,21 @@ async fn a_python_client_over_a_unix_socket_neither() {
     assert_eq!(lines[1]["value"]["wrong"], serde_json::json!([]));
     assert_eq!(lines[2]["value"], serde_json::json!([]));
     assert_eq!(lines[3]["error"], "ValueError");
+}
+
+#[tokio::test]
+async fn values_of_python_come_back_over_every_kind_of_stream() {
+    let folder = script_path("client.py").with_file_name("");
+    let checks = format!(
+        "
+sys.path.insert(0, {folder:?})
+import client
+echoed = client.CHECKS['echo_values'](conn)
+assert echoed['wrong'] == [], echoed
+conn.close()
+"
+    );
+    streams::of_python(calculator, &checks).await;
 }
 
 /// A server whose objects have names that Python knows is asked nothing about them: INSPECT costs a round trip for each kind.

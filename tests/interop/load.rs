@@ -1,12 +1,13 @@
 //! Many threads, many connections, and long silence.
 
-use std::time::Duration;
-
-use rpyc::Connection;
+use bytes::Bytes;
+use rpyc::{Connection, Server, ServerConfig};
 
 use crate::{
     clients::calculator,
-    support::{blocking, connect, python_client, python_server, serve, soon},
+    python::{Peer, Script},
+    streams,
+    support::{blocking, python_client, python_server, socket_path, soon},
 };
 
 const THREADS: i64 = 10;
@@ -14,8 +15,10 @@ const CALLS: i64 = 100;
 
 #[tokio::test]
 async fn ten_threads_share_a_connection_to_python() {
-    let server = python_server();
-    let client = connect(server.port()).await;
+    streams::to_python(ten_threads_share).await;
+}
+
+async fn ten_threads_share(client: &Connection) {
     let threads = client.clone();
     let by_threads = blocking(move || {
         let threads: Vec<_> = (0..THREADS)
@@ -57,12 +60,10 @@ async fn ten_threads_share_a_connection_to_python() {
     };
     tokio::join!(by_threads, by_tasks);
     assert_eq!(client.stats().pending, 0);
-    soon(client.close()).await;
 }
 
 #[tokio::test]
 async fn ten_python_threads_share_a_connection_to_rust() {
-    let (_server, port) = serve(calculator()).await;
     let checks = r#"
 import threading
 background = rpyc.BgServingThread(conn)
@@ -81,15 +82,28 @@ assert not failures, failures
 background.stop()
 conn.close()
 "#;
-    python_client(port, checks).await;
+    streams::of_python(calculator, checks).await;
 }
 
+/// Over TCP and unix sockets: pipes have room for one.
 #[tokio::test]
 async fn a_hundred_connections_to_python() {
     let server = python_server();
+    hundred(&format!("tcp://127.0.0.1:{}", server.port())).await;
+    let path = socket_path();
+    let text = path.to_str().expect("the path is UTF-8");
+    let server = Peer::start(Script::File("server.py"), &["--unix", text]);
+    hundred(&format!("unix:{}", server.ready())).await;
+    drop(server);
+    // The server was killed, so its socket file is ours to remove.
+    let _ = std::fs::remove_file(path);
+}
+
+async fn hundred(endpoint: &str) {
     let mut clients: Vec<Connection> = Vec::new();
     for _ in 0..100 {
-        clients.push(connect(server.port()).await);
+        let client = soon(rpyc::connect_endpoint(endpoint)).await;
+        clients.push(client.expect("the server listens"));
     }
     let calls: Vec<_> = clients
         .iter()
@@ -116,13 +130,21 @@ async fn a_hundred_connections_to_python() {
 
 #[tokio::test]
 async fn a_hundred_connections_of_python() {
-    let (server, port) = serve(calculator()).await;
+    let path = socket_path();
+    let path = path.to_str().expect("the path is UTF-8");
+    let endpoints = ["tcp://127.0.0.1:0", &format!("unix:{path}")];
+    let endpoints = endpoints.map(|text| text.parse().expect("an endpoint"));
+    let server = Server::bind_with(&endpoints, calculator(), ServerConfig::default())
+        .await
+        .expect("nobody else listens there");
+    let port = server.port().expect("it listens on TCP");
     let checks = format!(
         r#"
-connections = [rpyc.connect("127.0.0.1", {port}) for _ in range(100)]
-results = [rpyc.async_(c.root.add)(i, 1) for i, c in enumerate(connections)]
-assert [r.value for r in results] == list(range(1, 101))
-for c in connections: c.close()
+for connect in (lambda: rpyc.connect("127.0.0.1", {port}), lambda: rpyc.utils.factory.unix_connect({path:?})):
+    connections = [connect() for _ in range(100)]
+    results = [rpyc.async_(c.root.add)(i, 1) for i, c in enumerate(connections)]
+    assert [r.value for r in results] == list(range(1, 101))
+    for c in connections: c.close()
 conn.close()
 "#
     );
@@ -130,10 +152,28 @@ conn.close()
     crate::support::until(|| server.connections() == 0).await;
 }
 
-/// The one slow test: nothing at all is said for 20 s.
+/// 64 MB of calls are under way at once; the server answers one after the other.
+#[tokio::test]
+async fn sixty_four_megabytes_of_calls_to_python() {
+    streams::to_python(async |client| {
+        let data = Bytes::from(vec![7; 500_000]);
+        let calls: Vec<_> = (0..128)
+            .map(|_| {
+                let (client, data) = (client.clone(), data.clone());
+                tokio::spawn(async move { client.call::<Bytes>("echo", (data,)).await })
+            })
+            .collect();
+        for call in calls {
+            let echoed = soon(call).await.expect("no panic").expect("an answer");
+            assert!(echoed == data, "it came back as it went");
+        }
+    })
+    .await;
+}
+
+/// The one slow test: nothing at all is said for 20 s, on any kind of stream.
 #[tokio::test]
 async fn a_python_client_calls_after_20_s_of_silence() {
-    let (server, port) = serve(calculator()).await;
     let checks = "
 assert conn.root.add(1, 2) == 3
 add = conn.root.add
@@ -141,6 +181,5 @@ time.sleep(20)
 assert add(20, 22) == 42
 conn.close()
 ";
-    python_client(port, checks).await;
-    assert!(server.drain(Duration::from_secs(20)).await);
+    streams::of_python(calculator, checks).await;
 }

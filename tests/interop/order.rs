@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     raw::Raw,
+    streams,
     support::{assert_serves, connect, python_client, serve, soon, until},
 };
 
@@ -207,7 +208,6 @@ conn.close()
 /// Against a server that is not busy, all of them are answered, though nobody reads an answer before the last was sent.
 #[tokio::test]
 async fn a_python_client_pipelines_64_megabytes_to_an_idle_server() {
-    let (_server, port) = serve(gated(&Arc::new(Semaphore::new(0)))).await;
     let checks = r#"
 import os
 echo = rpyc.async_(conn.root.echo)
@@ -217,7 +217,7 @@ assert all(result.value == data for result in results)
 assert conn.root.add(1, 2) == 3
 conn.close()
 "#;
-    python_client(port, checks).await;
+    streams::of_python(|| gated(&Arc::new(Semaphore::new(0))), checks).await;
 }
 
 /// Answers that nobody reads are not made: what a peer can make us hold is bounded.

@@ -40,21 +40,20 @@ pub(crate) async fn to_python(check: impl AsyncFn(&Connection)) {
     soon(client.close()).await;
 }
 
-/// Serves a Python client on each kind of stream. It has `rpyc`, `sys`, `time` and `conn`, and closes `conn` in the end.
+/// Serves a Python client on each kind of stream, side by side. It has `rpyc`, `sys`, `time` and `conn`, and closes `conn` in the end.
 pub(crate) async fn of_python(service: impl Fn() -> Service, text: &str) {
     let (_server, port) = serve(service()).await;
-    python_client(port, text).await;
-
     let path = socket_path();
     let path = path.to_str().expect("the path is UTF-8");
-    let server = Server::bind(&format!("unix:{path}"), service())
+    let _server_there = Server::bind(&format!("unix:{path}"), service())
         .await
         .expect("nobody else listens there");
     let connect = format!("conn = rpyc.utils.factory.unix_connect({path:?})");
-    python_program(&connect, text).await;
-    drop(server);
-
-    of_a_child(service(), text).await;
+    tokio::join!(
+        python_client(port, text),
+        python_program(&connect, text),
+        of_a_child(service(), text)
+    );
 }
 
 /// Serves a Python that is our child, over its standard input and output.
