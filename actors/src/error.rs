@@ -68,7 +68,7 @@ pub enum StreamError {
     },
     /// The operating system refuses the shared [`Runtime`](crate::Runtime) its threads or descriptors.
     #[error("{0}")]
-    Runtime(Arc<std::io::Error>),
+    Runtime(Arc<io::Error>),
     /// The caller asked for what can never work.
     #[error("misuse: {0}")]
     ApiMisuse(Arc<str>),
