@@ -238,7 +238,9 @@ fn plain_threads_have_a_twin_of_everything() {
         .call_kw_blocking(("Bo",), kwargs)
         .expect("an answer");
     assert_eq!(greeting, "bye Bo");
-    assert!(root.str_blocking().expect("an answer").contains("Calc"));
+    let text = root.str_blocking().expect("an answer");
+    let same = rpyc_actors::runtime::block_on(root.str()).expect("a plain thread");
+    assert_eq!(text, same.expect("an answer"));
     let error = root.setattr_blocking("version", "2.0").expect_err("denied");
     assert!(
         error
