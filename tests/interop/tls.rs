@@ -68,7 +68,8 @@ async fn a_rust_client_calls_a_python_server() {
         assert_eq!(name, "client");
         // Python answers CLOSE by ending the socket, without a close_notify.
         soon(connection.close()).await;
-        assert!(matches!(connection.end_reason(), Some(StreamError::Closed)));
+        let reason = connection.end_reason();
+        assert!(matches!(reason, Some(StreamError::Closed)), "{reason:?}");
     }
 }
 
