@@ -360,6 +360,8 @@ impl Link {
     /// Tells the peer that we close, once, and the actor that it shall.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
+        // Before the CLOSE leaves: its answer may be here at once. The actor ends nothing without the lock, so it does not overtake the CLOSE.
+        self.close_wanted.store(true, Ordering::Release);
         let State {
             protocol, scratch, ..
         } = &mut *state;
@@ -367,7 +369,6 @@ impl Link {
         if !scratch.is_empty() {
             self.post(&mut state);
         }
-        self.close_wanted.store(true, Ordering::Release);
         self.wake_actor(state);
     }
 
