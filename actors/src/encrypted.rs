@@ -97,6 +97,7 @@ impl Layers {
             Encrypt::new(&config, stream.side(), ephemeral)
         })
     }
+
     /// Sets how many connections that [`accept`](Self::accept) is given may shake hands at once, with the encryption added before; clones
     /// made from here on count together. A newcomer above that pushes out the oldest of the address that has most
     /// ([`PushedOut`](crate::error::LossReason::PushedOut)). With sessions, [`ResumeConfig`](crate::codec::ResumeConfig) says it.

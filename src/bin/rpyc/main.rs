@@ -188,35 +188,22 @@ impl From<Error> for Failure {
     }
 }
 
-fn event_loop() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Unavailable(format!("cannot start an event loop: {error}")))
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse_from(call::shielded(std::env::args_os()));
     start_logging(&arguments);
-    // Before the event loop of this thread, which panics where the operating system refuses what it needs for signals.
-    let started = rpyc::Runtime::try_shared().map_err(Failure::from);
-    let result = started.and_then(|_| {
-        event_loop()?.block_on(async {
-            match &arguments.command {
-                Command::Call(arguments) => call::run(arguments).await,
-                Command::Eval(arguments) => eval::run(arguments).await,
-                Command::Exec(arguments) => exec::run(arguments).await,
-                Command::Get(arguments) => get::run(arguments).await,
-                Command::Put(arguments) => put::run(arguments).await,
-                Command::Ping(arguments) => ping::run(arguments).await,
-                Command::Serve(arguments) => serve::run(arguments).await,
-                Command::Tunnel(arguments) => tunnel::run(arguments).await,
-                Command::Keygen(arguments) => keygen::run(arguments),
-                Command::Demo(_) => demo::run().await,
-                Command::Sink => demo::sink::run().await,
-            }
-        })
-    });
+    let result = match &arguments.command {
+        Command::Call(arguments) => in_event_loop(call::run(arguments)),
+        Command::Eval(arguments) => in_event_loop(eval::run(arguments)),
+        Command::Exec(arguments) => in_event_loop(exec::run(arguments)),
+        Command::Get(arguments) => in_event_loop(get::run(arguments)),
+        Command::Put(arguments) => in_event_loop(put::run(arguments)),
+        Command::Ping(arguments) => in_event_loop(ping::run(arguments)),
+        Command::Serve(arguments) => in_event_loop(serve::run(arguments)),
+        Command::Tunnel(arguments) => in_event_loop(tunnel::run(arguments)),
+        Command::Keygen(arguments) => keygen::run(arguments),
+        Command::Demo(_) => in_event_loop(demo::run()),
+        Command::Sink => in_event_loop(demo::sink::run()),
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -224,6 +211,17 @@ fn main() -> ExitCode {
             failure.status().into()
         }
     }
+}
+
+/// Waits for a command on an event loop of this thread.
+fn in_event_loop(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    // First, since the event loop of this thread panics where the operating system refuses what it needs for signals.
+    rpyc::Runtime::try_shared()?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Unavailable(format!("cannot start an event loop: {error}")))?
+        .block_on(command)
 }
 
 /// Without `-v` only warnings are shown, among them what a child process writes to its standard error.

@@ -42,27 +42,27 @@ fn referred(object: &Object) -> String {
 /// become something else: a set says that it is one, and so does a number that is not finite.
 pub(crate) fn json(object: &Object) -> serde_json::Value {
     match object {
-        Object::Value(Value::Float(number)) => real(*number),
-        Object::Value(Value::Complex { re, im }) => json!({ "re": real(*re), "im": real(*im) }),
-        Object::Value(Value::Tuple(items)) => items.iter().map(value).collect(),
-        Object::Value(Value::FrozenSet(members)) => {
-            json!({ "frozenset": members.iter().map(value).collect::<Vec<_>>() })
-        }
-        Object::Value(Value::Slice(parts)) => {
-            let [start, stop, step] = parts.each_ref().map(value);
-            json!({ "start": start, "stop": stop, "step": step })
-        }
-        Object::Value(value) => {
-            serde_json::to_value(value).expect("JSON has a form for every value")
-        }
+        Object::Value(value) => json_of_value(value),
         Object::Tuple(items) => items.iter().map(json).collect(),
         Object::Netref(netref) => json!({ "reference": netref.class_name() }),
         other => json!({ "reference": other.type_name() }),
     }
 }
 
-fn value(value: &Value) -> serde_json::Value {
-    json(&Object::Value(value.clone()))
+fn json_of_value(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Float(number) => real(*number),
+        Value::Complex { re, im } => json!({ "re": real(*re), "im": real(*im) }),
+        Value::Tuple(items) => items.iter().map(json_of_value).collect(),
+        Value::FrozenSet(members) => {
+            json!({ "frozenset": members.iter().map(json_of_value).collect::<Vec<_>>() })
+        }
+        Value::Slice(parts) => {
+            let [start, stop, step] = parts.each_ref().map(json_of_value);
+            json!({ "start": start, "stop": stop, "step": step })
+        }
+        value => serde_json::to_value(value).expect("JSON has a form for every value"),
+    }
 }
 
 /// A number that is not finite in the words of Python.
