@@ -263,8 +263,11 @@ impl Engine {
             // The accepting end waits for a proof, and nobody else may have something to say for long.
             self.send_control(Kind::Pong, &[], now);
         }
-        for write in std::mem::take(&mut self.waiting) {
-            self.send(write, now);
+        if let State::Open(session) = &mut self.state {
+            for write in std::mem::take(&mut self.waiting) {
+                let Write { unit, credit } = seal(session, write, now);
+                self.outputs.down(unit, credit);
+            }
         }
         if self.is_finishing {
             self.finish(now);
@@ -300,20 +303,6 @@ impl Engine {
     }
 
     // ---- down ----
-
-    pub(super) fn send(&mut self, write: Write<Chunk>, now: Instant) {
-        let State::Open(session) = &mut self.state else {
-            return;
-        };
-        let Write { unit, mut credit } = write;
-        let before = unit.len();
-        let sealed = session.seal(unit, now);
-        // What is above the cap weighs the cap, and passes alone.
-        if credit.amount() < credit.gate().cap() {
-            credit.set(credit.amount() + sealed.len() - before);
-        }
-        self.outputs.down(sealed, credit);
-    }
 
     fn send_control(&mut self, kind: Kind, body: &[u8], now: Instant) {
         if let State::Open(session) = &mut self.state
@@ -353,6 +342,18 @@ impl Engine {
         self.waiting.clear();
         result
     }
+}
+
+/// Seals what goes down.
+pub(super) fn seal(session: &mut Session, write: Write<Chunk>, now: Instant) -> Write<Chunk> {
+    let Write { unit, mut credit } = write;
+    let before = unit.len();
+    let unit = session.seal(unit, now);
+    // What is above the cap weighs the cap, and passes alone.
+    if credit.amount() < credit.gate().cap() {
+        credit.set(credit.amount() + unit.len() - before);
+    }
+    Write { unit, credit }
 }
 
 fn stranger() -> Fault {

@@ -132,17 +132,43 @@ impl Codec for Encrypt {
     type Below = Chunk;
 
     fn handle_write(&mut self, write: Write<Chunk>, host: &dyn Host) -> Result<(), StreamError> {
-        match self.engine.state {
-            State::Open(_) => self.engine.send(write, host.now()),
-            State::Over => {}
-            _ => self.engine.waiting.push_back(write),
+        if let Some(Write { unit, credit }) = self.write_through(write, host)? {
+            self.engine.outputs.down(unit, credit);
         }
         Ok(())
     }
 
     fn handle_read(&mut self, read: Read<Chunk>, host: &dyn Host) -> Result<(), StreamError> {
+        if let Some(Read { unit, credit }) = self.read_through(read, host)? {
+            self.engine.outputs.up(unit, credit);
+        }
+        Ok(())
+    }
+
+    fn write_through(
+        &mut self,
+        write: Write<Chunk>,
+        host: &dyn Host,
+    ) -> Result<Option<Write<Chunk>>, StreamError> {
+        let engine = &mut self.engine;
+        match &mut engine.state {
+            State::Open(session) => {
+                let sealed = engine::seal(session, write, host.now());
+                return Ok(engine.outputs.down_through(sealed));
+            }
+            State::Over => {}
+            _ => engine.waiting.push_back(write),
+        }
+        Ok(None)
+    }
+
+    fn read_through(
+        &mut self,
+        read: Read<Chunk>,
+        host: &dyn Host,
+    ) -> Result<Option<Read<Chunk>>, StreamError> {
         if matches!(self.engine.state, State::Over) {
-            return Ok(());
+            return Ok(None);
         }
         let now = host.now();
         let Read { unit, mut credit } = read;
@@ -151,14 +177,22 @@ impl Codec for Encrypt {
         let had_ended = self.engine.has_peer_finished();
         let result = self.take(&unit, &mut text, now);
         // What came in front of a bad record is still good.
-        if let Some((bytes, memory)) = text.into_bytes() {
+        let mut opened = text.into_bytes().and_then(|(bytes, memory)| {
             credit.set(memory + BATCH_COST);
-            self.engine.outputs.up(bytes.into(), credit);
+            let unit = bytes.into();
+            self.engine.outputs.up_through(Read { unit, credit })
+        });
+        let has_ended = !had_ended && self.engine.has_peer_finished();
+        if (has_ended || result.is_err())
+            && let Some(Read { unit, credit }) = opened.take()
+        {
+            self.engine.outputs.up(unit, credit);
         }
-        if !had_ended && self.engine.has_peer_finished() {
+        if has_ended {
             self.engine.outputs.end();
         }
-        result.or_else(|fault| self.engine.fail(fault, now))
+        result.or_else(|fault| self.engine.fail(fault, now))?;
+        Ok(opened)
     }
 
     fn handle_finish(&mut self, host: &dyn Host) -> Result<(), StreamError> {
