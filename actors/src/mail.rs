@@ -65,14 +65,9 @@ impl<A: Work> WorkAddr<A> {
         A: Handler<M>,
         M: Message<Result = ()> + Send + 'static,
     {
-        if !here::has_turn() {
-            return self.post(message);
-        }
-        let give = |stage: &mut Stage<A>, waker: &Waker, message| stage.take_over(message, waker);
-        match self.mail.visit(message, give) {
-            Ok(()) => Ok(()),
-            Err(message) => self.post(message),
-        }
+        self.mail
+            .give(message)
+            .or_else(|message| self.post(message))
     }
 
     /// For those who hold no address of the actor, and want it to work.
@@ -160,6 +155,21 @@ impl<A: Work> Mail<A> {
     /// True on the actor's thread.
     pub(crate) fn is_here(&self) -> bool {
         self.place.get().is_some_and(|place| here::is_on(*place))
+    }
+
+    /// Has the actor handle a message now. Gives it back unless an actor of this thread has its turn, this one is on it too, and nothing
+    /// comes before.
+    pub(crate) fn give<M>(&self, message: M) -> Result<(), M>
+    where
+        A: Handler<M>,
+        M: Message<Result = ()> + Send + 'static,
+    {
+        if !here::has_turn() {
+            return Err(message);
+        }
+        self.visit(message, |stage, waker, message| {
+            stage.take_over(message, waker);
+        })
     }
 
     /// Has the actor work now instead of in its next turn, if it is on this thread and nothing comes before.

@@ -10,14 +10,40 @@ use super::{Shared, Subscribe};
 use crate::{
     error::{ConnectionLostError, LossReason, StreamError},
     event::ConnectionEvent,
-    layer::{Gone, Upward},
+    layer::{Above, Gone, Upward},
     message::Read,
     unit::Frames,
 };
 
+/// Who takes the frames.
+enum Consumer {
+    /// Handles, which find them in the inbox.
+    Inbox,
+    /// An actor, by messages.
+    Subscriber(WeakRecipient<Read<Frames>>),
+    /// What stands on the channel; it learns how they end, too.
+    Attached(Box<dyn Above<Frames>>),
+}
+
+impl Consumer {
+    /// Gives back what nobody takes.
+    fn take(&self, message: Read<Frames>) -> Result<(), Option<Read<Frames>>> {
+        match self {
+            Self::Inbox => Err(Some(message)),
+            Self::Subscriber(subscriber) => match subscriber.upgrade() {
+                Some(subscriber) => subscriber
+                    .try_send(message)
+                    .map_err(|refused| Some(refused.into_inner())),
+                None => Err(Some(message)),
+            },
+            Self::Attached(above) => above.read(message).map_err(|Gone| None),
+        }
+    }
+}
+
 pub(super) struct Front {
     pub(super) shared: Arc<Shared>,
-    subscriber: Option<WeakRecipient<Read<Frames>>>,
+    consumer: Consumer,
     watchers: Vec<WeakRecipient<ConnectionEvent>>,
     /// That the peer is known, for watchers that come later.
     established: Option<Box<ConnectionEvent>>,
@@ -33,7 +59,7 @@ impl Front {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            subscriber: None,
+            consumer: Consumer::Inbox,
             watchers: Vec::new(),
             established: None,
             must_look: false,
@@ -46,22 +72,35 @@ impl Front {
         ConnectionLostError::new(&self.shared.info.endpoint, reason).into()
     }
 
-    /// Gives a batch to the subscriber, or to the inbox.
+    /// Gives a batch to whoever takes them, or puts it where handles find it.
     pub(super) fn deliver(&mut self, message: Read<Frames>) {
-        let Some(subscriber) = &self.subscriber else {
-            self.put_in(message);
-            return;
-        };
-        let refused = match subscriber.upgrade() {
-            Some(subscriber) => subscriber
-                .try_send(message)
-                .err()
-                .map(actix::dev::SendError::into_inner),
-            None => Some(message),
-        };
-        if let Some(message) = refused {
-            self.subscriber = None;
-            self.put_in(message);
+        if let Err(refused) = self.consumer.take(message) {
+            self.consumer = Consumer::Inbox;
+            if let Some(message) = refused {
+                self.put_in(message);
+            }
+        }
+    }
+
+    /// Gives what waits in the inbox to a new consumer.
+    fn hand_over(&mut self, consumer: Consumer) {
+        self.consumer = consumer;
+        while !matches!(self.consumer, Consumer::Inbox)
+            && let Some(Ok(Some(waiting))) = self.shared.inbox.try_next_batch()
+        {
+            self.deliver(waiting);
+        }
+    }
+
+    /// Frames go to `above` from now on, those that wait first; then how they ended, if they did.
+    pub(super) fn attach(&mut self, above: Box<dyn Above<Frames>>) {
+        self.hand_over(Consumer::Attached(above));
+        if let Consumer::Attached(above) = &self.consumer {
+            match self.outcome.as_deref() {
+                Some(error) => above.lost(error.clone()),
+                None if self.ended => above.end(),
+                None => {}
+            }
         }
     }
 
@@ -78,12 +117,7 @@ impl Front {
 
     pub(super) fn subscribe(&mut self, Subscribe { frames, events }: Subscribe) {
         if let Some(frames) = frames {
-            self.subscriber = Some(frames);
-            while self.subscriber.is_some()
-                && let Some(Ok(Some(waiting))) = self.shared.inbox.try_next_batch()
-            {
-                self.deliver(waiting);
-            }
+            self.hand_over(Consumer::Subscriber(frames));
         }
         if let Some(events) = events {
             // What the newcomer missed, behind the frames that came before; one that is gone misses nothing.
@@ -130,8 +164,10 @@ impl Front {
             endpoint: self.shared.info.endpoint.clone(),
         };
         self.tell(&event);
-        self.outcome
-            .get_or_insert_with(|| StreamError::Closed.into());
+        if self.outcome.is_none() {
+            self.outcome = Some(StreamError::Closed.into());
+            self.tell_attached(StreamError::Closed);
+        }
     }
 
     /// Ends everything with an error. False when it had ended before.
@@ -143,9 +179,16 @@ impl Front {
         self.shared.outbox.close(error.clone());
         self.shared.down_gate.close(error.clone());
         self.shared.inbox.end(Err(error.clone()));
+        self.tell_attached(error.clone());
         let event = self.event_of_loss(error);
         self.tell(&event);
         true
+    }
+
+    fn tell_attached(&self, error: StreamError) {
+        if let Consumer::Attached(above) = &self.consumer {
+            above.lost(error);
+        }
     }
 
     fn event_of_loss(&self, error: StreamError) -> ConnectionEvent {
@@ -170,6 +213,9 @@ impl Upward<Frames> for Front {
     fn end(&mut self) {
         self.ended = true;
         self.shared.inbox.end(Ok(()));
+        if let Consumer::Attached(above) = &self.consumer {
+            above.end();
+        }
         let event = ConnectionEvent::Ended {
             endpoint: self.shared.info.endpoint.clone(),
         };

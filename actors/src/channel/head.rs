@@ -138,6 +138,7 @@ impl Head {
                 self.front.fail(error);
             }
             Control::Subscribe(subscription) => self.front.subscribe(subscription),
+            Control::Attach(above) => self.front.attach(above),
             Control::ExpectMore => self.down.expect_more(),
             Control::SeparateFrames => self.down.separate_frames(),
             Control::HandlesGone => self.handles_gone = true,

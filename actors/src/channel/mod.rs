@@ -5,6 +5,7 @@
 //! Channel::recv  ◀─ inbox  ◀─ Head ◀─ layers ◀─ Framing ◀─ layers ◀─ ByteStream
 //! ```
 
+mod attached;
 mod blocking;
 mod blocks;
 mod down;
@@ -14,10 +15,10 @@ mod front;
 mod head;
 mod inbox;
 mod kinds;
+mod layout;
 mod outbox;
 mod post;
 mod receiver;
-mod relayed;
 mod send;
 mod stats;
 
@@ -39,6 +40,7 @@ pub(crate) use down::Down;
 pub use error::{TryRecvError, TrySendError};
 pub use head::{Close, Head, Subscribe};
 pub use kinds::{BatchingChannel, CompressedChannel, MonitoredChannel};
+pub(crate) use layout::Layout;
 pub use receiver::Receiver;
 pub use send::Sending;
 pub use stats::ChannelStats;
@@ -124,6 +126,7 @@ impl Shared {
                     error => Err(error.clone()),
                 })),
                 Control::Subscribe(subscription) => subscriptions.push(subscription),
+                Control::Attach(above) => above.lost(error.clone()),
                 Control::Finish
                 | Control::Abort(_)
                 | Control::ExpectMore

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    Channel, Shared,
+    Channel,
     inbox::{OpenBatch, State},
 };
 use crate::{credit::Credit, error::StreamError, message::Read, runtime, unit::Frames};
@@ -28,10 +28,6 @@ impl Receiver {
             batch: OpenBatch::default(),
             handed_out: None,
         })
-    }
-
-    pub(super) fn shared(&self) -> &Shared {
-        &self.channel.shared
     }
 
     /// Receives one frame; `None` at the peer's end.
@@ -81,7 +77,7 @@ impl Receiver {
     }
 
     async fn next_batch(&mut self) -> Result<Option<Read<Frames>>, StreamError> {
-        self.shared().receive(State::take_batch).await
+        self.channel.shared.receive(State::take_batch).await
     }
 
     /// [`recv`](Self::recv) for plain threads.

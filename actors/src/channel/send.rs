@@ -8,10 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{
-    Channel, TrySendError,
-    outbox::{Append, Pushed},
-};
+use super::{Channel, TrySendError, layout::Append, outbox::Pushed};
 use crate::{
     error::{StreamError, WriteError},
     unit::{FRAME_OVERHEAD, Frames, FramesBuilder},

@@ -8,20 +8,23 @@ use std::{
     task::{Context as TaskContext, Poll, ready},
 };
 
-use actix::{Actor, AsyncContext, Handler};
+use actix::{Actor, Handler};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
-use super::{Leg, MAX_PIECE, RelayError, Relayed};
+use super::{
+    Leg, MAX_PIECE, RelayError, Relayed,
+    above::{Above, ChannelEnded},
+};
 use crate::{
-    channel::{Channel, Receiver, Subscribe},
+    channel::{Channel, Layout},
     credit::Gate,
     error::{ConnectionLostError, LossReason, StreamError},
-    event::{ConnectionEvent, log_started, log_stopped},
+    event::{log_started, log_stopped},
     layer::{Below, Gone},
     message::{End, Flush, Lost, Read, Tell, Write, WriteFailed},
     stream::StreamHandle,
-    unit::{Chunk, Frames},
+    unit::{COPY_LIMIT, Chunk, Frames},
     work::{Work, WorkContext},
 };
 
@@ -73,11 +76,14 @@ pub(super) struct Relaying {
     stream_gate: Arc<Gate>,
     channel_gate: Arc<Gate>,
     channel: Channel,
-    receiver: Receiver,
 
     /// What was read of the stream, and that nothing more comes.
     read: VecDeque<Read<Chunk>>,
     has_ended: bool,
+    layout: Layout,
+    /// What came of the channel, and why nothing more does.
+    received: VecDeque<Read<Frames>>,
+    channel_ended: Option<StreamError>,
     to_channel: Flow,
     to_stream: Flow,
 
@@ -89,7 +95,6 @@ impl Relaying {
     pub(super) fn new(
         stream: StreamHandle,
         channel: Channel,
-        receiver: Receiver,
         answer: oneshot::Sender<Relayed>,
     ) -> Self {
         Self {
@@ -98,9 +103,11 @@ impl Relaying {
             stream_gate: stream.gates().0.clone(),
             channel_gate: channel.down_gate().clone(),
             channel,
-            receiver,
             read: VecDeque::new(),
             has_ended: false,
+            layout: Layout::default(),
+            received: VecDeque::new(),
+            channel_ended: None,
             to_channel: Flow::Open,
             to_stream: Flow::Open,
             carried: Relayed {
@@ -110,6 +117,10 @@ impl Relaying {
             },
             answer: Some(answer),
         }
+    }
+
+    fn lost_channel(&self, reason: LossReason) -> StreamError {
+        ConnectionLostError::new(&self.channel.endpoint().into(), reason).into()
     }
 
     fn fail(&mut self, leg: Leg, reason: StreamError) {
@@ -133,7 +144,8 @@ impl Relaying {
             }
             // Whoever is next learns of the end by this frame. The transport's own end has to wait until all is
             // written: a channel of which both directions have ended does not wait long for a slow peer.
-            self.channel.forward(&mut Bytes::new(), &mut 0)?;
+            let abandoned = self.layout.append(&mut Bytes::new());
+            self.write(abandoned)?;
             let (flush, flushed) = Flush::new();
             self.channel.start_flush(flush)?;
             self.to_channel = Flow::Flushing(flushed);
@@ -147,16 +159,28 @@ impl Relaying {
         self.carried.to_channel += unit.len() as u64;
         let max_piece = self.channel.limits().max_frame.clamp(1, MAX_PIECE);
         // The memory of a whole read stays in use as long as a frame of it does.
-        let mut extra = credit.amount().saturating_sub(unit.len());
+        let mut kept = credit.amount().saturating_sub(unit.len());
+        let mut owed = 0;
         for mut piece in unit {
             while !piece.is_empty() {
                 let mut frame = piece.split_to(piece.len().min(max_piece));
-                self.channel.forward(&mut frame, &mut extra)?;
+                if frame.len() > COPY_LIMIT {
+                    owed += std::mem::take(&mut kept);
+                }
+                owed += self.layout.append(&mut frame);
             }
         }
+        self.write(owed)?;
         // Only now may the stream read on.
         drop(credit);
         Ok(())
+    }
+
+    /// Gives what was laid out to the channel; `owed` is memory in use besides its bytes.
+    fn write(&mut self, owed: usize) -> Result<(), StreamError> {
+        let frames = self.layout.take();
+        let owed = owed + frames.wire_len();
+        self.channel.write(frames, owed)
     }
 
     // ---- from the channel into the stream ----
@@ -164,13 +188,12 @@ impl Relaying {
     fn poll_to_stream(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), (Leg, StreamError)>> {
         while self.to_stream.is_open() {
             ready!(self.stream_gate.poll_open(0, cx));
-            let read = ready!(self.receiver.poll_read(cx)).map_err(on(Leg::Channel))?;
-            let Some(read) = read else {
-                let cut = ConnectionLostError::new(
-                    &self.channel.endpoint().into(),
-                    LossReason::EndOfStream,
-                );
-                return Poll::Ready(Err((Leg::Channel, cut.into())));
+            let Some(read) = self.received.pop_front() else {
+                // Behind all that came before it.
+                return match self.channel_ended.take() {
+                    Some(reason) => Poll::Ready(Err((Leg::Channel, reason))),
+                    None => Poll::Pending,
+                };
             };
             let is_last = self.deliver(read)?;
             if is_last {
@@ -238,12 +261,8 @@ impl Actor for Relaying {
 
     fn started(&mut self, ctx: &mut WorkContext<Self>) {
         log_started::<Self>(&self.endpoint);
-        // What a channel whose peer has ended learns comes as an event alone.
-        let events = Subscribe {
-            frames: None,
-            events: Some(ctx.address().recipient().downgrade()),
-        };
-        if let Err(reason) = self.channel.subscribe(events) {
+        let above = Above(ctx.work_address());
+        if let Err(reason) = self.channel.attach(Box::new(above)) {
             self.fail(Leg::Channel, reason);
         } else if self.stream.attach(Box::new(ctx.work_address())).is_err() {
             self.fail(Leg::Stream, self.gone());
@@ -337,16 +356,27 @@ impl Handler<Tell> for Relaying {
     }
 }
 
-impl Handler<ConnectionEvent> for Relaying {
+impl Handler<Read<Frames>> for Relaying {
     type Result = ();
 
-    fn handle(&mut self, event: ConnectionEvent, _: &mut WorkContext<Self>) {
-        // Behind both ends the channel has done its part, and may go.
-        let is_needed = !self.to_channel.is_done() || self.to_stream.is_open();
-        if let ConnectionEvent::Lost(error) = event
-            && is_needed
-        {
-            self.fail(Leg::Channel, error.into());
+    fn handle(&mut self, message: Read<Frames>, _: &mut WorkContext<Self>) {
+        self.received.push_back(message);
+    }
+}
+
+impl Handler<ChannelEnded> for Relaying {
+    type Result = ();
+
+    fn handle(&mut self, ChannelEnded(reason): ChannelEnded, _: &mut WorkContext<Self>) {
+        let cut = || self.lost_channel(LossReason::EndOfStream);
+        match reason {
+            // The other direction cannot go on.
+            Some(reason) if !self.to_channel.is_done() => self.fail(Leg::Channel, reason),
+            // Behind both ends the channel has done its part, and may go.
+            reason => {
+                let reason = reason.unwrap_or_else(cut);
+                self.channel_ended.get_or_insert(reason);
+            }
         }
     }
 }

@@ -16,6 +16,7 @@
 //! What was read of one leg keeps its credit until the other leg has credit for it, so a reader that is slow stops the
 //! writer at the far end, and only in that direction. A relay holds no more than the legs' own limits allow.
 
+mod above;
 mod actor;
 
 use std::{fmt, future::Future};
@@ -139,12 +140,8 @@ struct Legs {
 
 impl Legs {
     async fn relay(mut self) -> Relayed {
-        let receiver = match self.channel.receiver() {
-            Ok(receiver) => receiver,
-            Err(reason) => return Relayed::failed(Leg::Channel, reason),
-        };
         let (answer, told) = oneshot::channel();
-        let actor = Relaying::new(self.stream.clone(), self.channel.clone(), receiver, answer);
+        let actor = Relaying::new(self.stream.clone(), self.channel.clone(), answer);
         drop(work::start_on(self.stream.arbiter(), move || actor));
         let gone = |_| {
             let lost =
