@@ -1,8 +1,11 @@
 //! Records: [`Sealer`] makes those of one direction, [`Opener`] takes those of the other.
 
-use std::{ops::RangeInclusive, time::Instant};
+use std::{
+    ops::{DerefMut, RangeInclusive},
+    time::Instant,
+};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use zeroize::Zeroizing;
 
 use super::{
@@ -99,6 +102,11 @@ impl Line {
     }
 }
 
+/// Where a record is made: memory of its own, or of a block.
+trait Place: BufMut + DerefMut<Target = [u8]> {}
+
+impl<B: BufMut + DerefMut<Target = [u8]>> Place for B {}
+
 /// Makes the records of one direction.
 pub(super) struct Sealer {
     line: Line,
@@ -132,16 +140,19 @@ impl Sealer {
 
     /// One record that is not data.
     pub(super) fn control(&mut self, kind: Kind, body: &[u8], now: Instant) -> Bytes {
-        let mut block = BytesMut::with_capacity(2 * RECORD_OVERHEAD + body.len());
+        let mut block = Vec::with_capacity(2 * RECORD_OVERHEAD + body.len());
         self.rekey_if_due(&mut block, now);
         self.seal(&mut block, kind, body.len(), |block| {
             block.extend_from_slice(body);
         });
-        block.freeze()
+        block.into()
     }
 
     /// As many records as `chunk` needs. Its bytes are copied once, into the place where they are sealed.
     pub(super) fn data(&mut self, chunk: Chunk, now: Instant) -> Chunk {
+        if (1..=self.body_size()).contains(&chunk.len()) && !self.is_rekey_due(now) {
+            return self.only_record(&chunk).into();
+        }
         let mut left = chunk.len();
         let mut pieces = chunk.into_iter();
         let mut piece = Bytes::new();
@@ -175,6 +186,19 @@ impl Sealer {
         sealed
     }
 
+    /// The one record that `chunk` fits into.
+    fn only_record(&mut self, chunk: &Chunk) -> Bytes {
+        let length = chunk.len();
+        let mut record = Vec::with_capacity(length + RECORD_OVERHEAD);
+        self.seal(&mut record, Kind::Data, length, |bytes| {
+            for piece in chunk.pieces() {
+                append(bytes, piece);
+            }
+        });
+        self.early = self.early.saturating_sub(length);
+        record.into()
+    }
+
     fn body_size(&self) -> usize {
         if self.early > 0 {
             self.max_record.min(EARLY_RECORD - RECORD_OVERHEAD)
@@ -189,7 +213,7 @@ impl Sealer {
             || now.saturating_duration_since(self.since) >= self.rekey.time
     }
 
-    fn rekey_if_due(&mut self, block: &mut BytesMut, now: Instant) {
+    fn rekey_if_due(&mut self, block: &mut impl Place, now: Instant) {
         if self.is_rekey_due(now) {
             self.seal(block, Kind::Rekey, 0, |_| {});
             self.line.rekey();
@@ -197,21 +221,21 @@ impl Sealer {
         }
     }
 
-    fn seal(
+    fn seal<P: Place>(
         &mut self,
-        block: &mut BytesMut,
+        block: &mut P,
         kind: Kind,
         length: usize,
-        fill: impl FnOnce(&mut BytesMut),
+        fill: impl FnOnce(&mut P),
     ) {
         let size =
             u16::try_from(length + SEALED_OVERHEAD).expect("a record is at most 64,017 bytes");
-        block.extend_from_slice(&size.to_be_bytes());
+        block.put_slice(&size.to_be_bytes());
         let start = block.len();
-        block.extend_from_slice(&[kind as u8]);
+        block.put_slice(&[kind as u8]);
         fill(block);
         let tag = self.line.seal(&mut block[start..]);
-        block.extend_from_slice(&tag);
+        block.put_slice(&tag);
         self.records += 1;
         self.bytes += length as u64;
     }
@@ -221,9 +245,9 @@ impl Sealer {
 ///
 /// In pieces that the C library copies with vector instructions: what is larger it gives to the processor's own
 /// instruction for copies, which some take a multiple of the time for unless both sides are aligned alike.
-fn append(buffer: &mut BytesMut, bytes: &[u8]) {
+fn append(buffer: &mut impl BufMut, bytes: &[u8]) {
     for piece in bytes.chunks(COPIED) {
-        buffer.extend_from_slice(piece);
+        buffer.put_slice(piece);
     }
 }
 
@@ -293,7 +317,7 @@ impl Opener {
 #[derive(Default)]
 pub(super) struct Text {
     /// One byte that means nothing, and then the text.
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     /// Bytes of all records of one read, which is what the buffer must hold at most.
     expected: usize,
     /// The byte under the kind, and where that is.
@@ -331,7 +355,7 @@ impl Text {
     /// The text, if there is any, and the memory that it takes.
     pub(super) fn into_bytes(self) -> Option<(Bytes, usize)> {
         let capacity = self.buffer.capacity();
-        let mut bytes = self.buffer.freeze();
+        let mut bytes = Bytes::from(self.buffer);
         (bytes.len() > 1).then(|| {
             bytes.advance(1);
             (bytes, capacity)
