@@ -5,8 +5,10 @@
 //! those that others send to the actor's [`Addr`] have an order of their own.
 
 use std::{
+    any::Any,
     cell::RefCell,
     collections::VecDeque,
+    rc::Rc,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -65,9 +67,11 @@ impl<A: Work> WorkAddr<A> {
         A: Handler<M>,
         M: Message<Result = ()> + Send + 'static,
     {
-        self.mail
-            .give(message)
-            .or_else(|message| self.post(message))
+        let mut message = Some(message);
+        if self.mail.give(&mut message) {
+            return Ok(());
+        }
+        message.map_or(Ok(()), |message| self.post(message))
     }
 
     /// For those who hold no address of the actor, and want it to work.
@@ -89,10 +93,10 @@ impl<A: Work> WorkAddr<A> {
             return Err(Gone);
         }
         queue::push(&mut state.queue, envelope);
-        let was_idle = self.mail.idle.load(Ordering::Relaxed);
-        self.mail.idle.store(false, Ordering::Release);
+        let was_idle = self.mail.door.idle.load(Ordering::Relaxed);
+        self.mail.door.idle.store(false, Ordering::Release);
         drop(state);
-        if was_idle && let Some(waker) = self.mail.waker.get() {
+        if was_idle && let Some(waker) = self.mail.door.waker.get() {
             waker.wake_by_ref();
         }
         Ok(())
@@ -118,12 +122,31 @@ where
 /// Messages that wait for an actor.
 pub(crate) struct Mail<A: Work> {
     state: Mutex<State<A>>,
+    door: Door,
+}
+
+/// The way to an actor that is on this thread.
+#[derive(Default)]
+struct Door {
     /// The actor took all there was, and must be woken for more. Changed under the lock only.
     idle: AtomicBool,
     /// Wakes the actor's task, which stays the same for its whole life.
     waker: OnceLock<Waker>,
     /// Where the actor is, once it is started.
     place: OnceLock<Place>,
+}
+
+impl Door {
+    /// The actor, if it is on this thread and no mail waits for it.
+    ///
+    /// Never inlined: a question passes a dozen doors, and finds this code warm behind the first of them.
+    #[inline(never)]
+    fn open(&self) -> Option<(Rc<dyn Any>, &Waker)> {
+        // What another thread writes is not looked at on this one.
+        let actor = self.place.get().copied().and_then(here::find)?;
+        let waker = self.waker.get()?;
+        self.idle.load(Ordering::Acquire).then_some((actor, waker))
+    }
 }
 
 struct State<A: Work> {
@@ -139,9 +162,7 @@ impl<A: Work> Default for Mail<A> {
         };
         Self {
             state: Mutex::new(state),
-            idle: AtomicBool::new(false),
-            waker: OnceLock::new(),
-            place: OnceLock::new(),
+            door: Door::default(),
         }
     }
 }
@@ -149,63 +170,63 @@ impl<A: Work> Default for Mail<A> {
 impl<A: Work> Mail<A> {
     /// Notes where the actor was started.
     pub(crate) fn is_at(&self, place: Place) {
-        self.place.get_or_init(|| place);
+        self.door.place.get_or_init(|| place);
+    }
+
+    /// Wakes the actor's task, once that had a turn.
+    pub(crate) fn waker(&self) -> Option<&Waker> {
+        self.door.waker.get()
     }
 
     /// True on the actor's thread.
     pub(crate) fn is_here(&self) -> bool {
-        self.place.get().is_some_and(|place| here::is_on(*place))
+        self.door
+            .place
+            .get()
+            .is_some_and(|place| here::is_on(*place))
     }
 
-    /// Has the actor handle a message now. Gives it back unless an actor of this thread has its turn, this one is on it too, and nothing
-    /// comes before.
-    pub(crate) fn give<M>(&self, message: M) -> Result<(), M>
+    /// Has the actor handle a message now, and takes it. False unless an actor of this thread has its turn, this one is on it too, and
+    /// nothing comes before.
+    ///
+    /// The message stays where it is until it is handled: each move would touch memory that is cold by then.
+    pub(crate) fn give<M>(&self, message: &mut Option<M>) -> bool
     where
         A: Handler<M>,
         M: Message<Result = ()> + Send + 'static,
     {
-        if !here::has_turn() {
-            return Err(message);
-        }
-        self.visit(message, |stage, waker, message| {
-            stage.take_over(message, waker);
-        })
+        here::has_turn() && self.visit(|stage, waker| stage.take_over(message, waker))
     }
 
     /// Has the actor work now instead of in its next turn, if it is on this thread and nothing comes before.
     pub(crate) fn urge(&self) {
-        here::in_turn(|| {
-            // Whoever is in other hands has its turn anyway.
-            let _ = self.visit((), |stage, waker, ()| stage.go_on(waker));
-        });
+        // Whoever is in other hands has its turn anyway.
+        here::in_turn(|| self.visit(Stage::go_on));
     }
 
-    /// Gives `what` to the actor, if it is on this thread, in nobody's hands, and nothing comes before.
-    fn visit<M>(&self, what: M, visit: impl FnOnce(&mut Stage<A>, &Waker, M)) -> Result<(), M> {
-        // What another thread writes is not looked at on this one.
-        if let Some(actor) = self.place.get().copied().and_then(here::find)
-            && self.idle.load(Ordering::Acquire)
-            && let Some(waker) = self.waker.get()
+    /// Visits the actor, if it is on this thread, in nobody's hands, and nothing comes before.
+    fn visit(&self, visit: impl FnOnce(&mut Stage<A>, &Waker)) -> bool {
+        if let Some((actor, waker)) = self.door.open()
             && let Some(stage) = actor.downcast_ref::<RefCell<Stage<A>>>()
             // One that waits for us to return is borrowed.
             && let Ok(mut stage) = stage.try_borrow_mut()
             && stage.is_free()
         {
-            visit(&mut stage, waker, what);
-            return Ok(());
+            visit(&mut stage, waker);
+            return true;
         }
-        Err(what)
+        false
     }
 
     /// Moves all there is behind `taken`, without a look at the lock when nothing was posted since the last time. What is
     /// posted from now on wakes the task.
     pub(crate) fn take(&self, taken: &mut VecDeque<Envelope<A>>, waker: &Waker) {
-        if self.idle.load(Ordering::Acquire) {
+        if self.door.idle.load(Ordering::Acquire) {
             return;
         }
-        self.waker.get_or_init(|| waker.clone());
+        self.door.waker.get_or_init(|| waker.clone());
         let mut state = self.state.lock();
-        self.idle.store(!state.closed, Ordering::Relaxed);
+        self.door.idle.store(!state.closed, Ordering::Relaxed);
         if taken.is_empty() {
             std::mem::swap(&mut state.queue, taken);
         } else {
@@ -217,7 +238,7 @@ impl<A: Work> Mail<A> {
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        self.idle.store(false, Ordering::Relaxed);
+        self.door.idle.store(false, Ordering::Relaxed);
         let dropped = std::mem::take(&mut state.queue);
         drop(state);
         drop(dropped);

@@ -27,8 +27,16 @@ pub fn text(payload: &(dyn Any + Send)) -> Arc<str> {
 ///
 /// `Panicked`, with the panic's text.
 pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, LossReason> {
-    panic::catch_unwind(AssertUnwindSafe(work))
-        .map_err(|payload| LossReason::Panicked(text(&*payload)))
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(panicked)
+}
+
+#[cold]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is dropped here, and not where the work is"
+)]
+fn panicked(payload: Box<dyn Any + Send>) -> LossReason {
+    LossReason::Panicked(text(&*payload))
 }
 
 /// Drives `work`, which is made here, too.

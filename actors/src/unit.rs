@@ -145,6 +145,17 @@ impl Frames {
         frames
     }
 
+    /// A batch of one frame whose payload is copied, into memory of its own.
+    pub(crate) fn copied(payload: &[u8]) -> Self {
+        let mut run = Vec::with_capacity(payload.len() + FRAME_OVERHEAD);
+        run.extend_from_slice(&head(payload.len()));
+        run.extend_from_slice(payload);
+        run.extend_from_slice(FLUSHER);
+        let mut frames = Self::default();
+        frames.push_run(run.into(), 1);
+        frames
+    }
+
     /// Takes a run of `count` whole frames as laid out on the wire, all with flag 0.
     #[inline]
     pub(crate) fn push_run(&mut self, run: Bytes, count: usize) {

@@ -87,6 +87,10 @@ pub struct WorkContext<A: Work> {
     /// Somebody held an address when the actor's task had its last turn; when that changes it has another.
     connected: bool,
     last_handle: SpawnHandle,
+    /// A neighbour lets the actor handle its message, between the turns of the actor's task.
+    visited: bool,
+    /// The message that was handled last left no work.
+    settled: bool,
     /// Futures besides the work, and those of them that keep messages waiting.
     spawned: Vec<(SpawnHandle, Slot<A>)>,
     awaited: Vec<SpawnHandle>,
@@ -104,6 +108,21 @@ impl<A: Work> WorkContext<A> {
     /// True while somebody holds an address of the actor.
     pub fn connected(&self) -> bool {
         self.connected
+    }
+
+    /// True in a turn that a neighbour gives; whatever else there is to do has woken the actor's task, or will.
+    pub(crate) fn is_visited(&self) -> bool {
+        self.visited
+    }
+
+    /// The waker of the actor's task, in a turn that a neighbour gives.
+    pub(crate) fn visitor(&self) -> Option<&Waker> {
+        self.mail.waker().filter(|_| self.visited)
+    }
+
+    /// Says that handling a message left nothing to be done.
+    pub(crate) fn settle(&mut self) {
+        self.settled = true;
     }
 
     /// The address for neighbours.
@@ -260,15 +279,17 @@ impl<A: Work> Stage<A> {
             && !self.ctx.waiting()
     }
 
-    /// Handles a message at once, and does the work that follows.
-    pub(crate) fn take_over<M>(&mut self, message: M, waker: &Waker)
+    /// Takes and handles a message at once, and does the work that follows.
+    pub(crate) fn take_over<M>(&mut self, message: &mut Option<M>, waker: &Waker)
     where
         A: Handler<M>,
         M: Message<Result = ()> + Send + 'static,
     {
         self.extra_turn(waker, |actor, ctx| {
-            // The result may be of a kind that does something, but never gives anything.
-            actor.handle(message, ctx).handle(ctx, None);
+            if let Some(message) = message.take() {
+                // The result may be of a kind that does something, but never gives anything.
+                actor.handle(message, ctx).handle(ctx, None);
+            }
         });
     }
 
@@ -279,10 +300,15 @@ impl<A: Work> Stage<A> {
 
     /// A turn besides those that the actor's task gives it.
     fn extra_turn(&mut self, waker: &Waker, first: impl FnOnce(&mut A, &mut WorkContext<A>)) {
+        (self.ctx.visited, self.ctx.settled) = (true, false);
         let ended = self.guarded(|stage| {
             first(&mut stage.actor, &mut stage.ctx);
+            if stage.ctx.settled {
+                return Poll::Pending;
+            }
             stage.work(&mut TaskContext::from_waker(waker))
         });
+        self.ctx.visited = false;
         if ended.is_ready() || !self.ctx.spawned.is_empty() {
             // The task ends the actor, and polls what it spawned. Until then the letterbox stays open: whoever is told of the end
             // by a message must not find out in another way before it comes.
@@ -292,12 +318,18 @@ impl<A: Work> Stage<A> {
 
     /// Lets the actor do something. Ready when it ended, or panicked.
     fn guarded(&mut self, turn: impl FnOnce(&mut Self) -> Poll<()>) -> Poll<()> {
-        let ended = panics::catch(|| turn(self)).unwrap_or_else(|reason| {
-            self.actor.panicked(reason);
-            Poll::Ready(())
-        });
+        let ended = match panics::catch(|| turn(self)) {
+            Ok(ended) => ended,
+            Err(reason) => self.panicked(reason),
+        };
         self.over |= ended.is_ready();
         ended
+    }
+
+    #[cold]
+    fn panicked(&mut self, reason: LossReason) -> Poll<()> {
+        self.actor.panicked(reason);
+        Poll::Ready(())
     }
 
     fn work(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
@@ -348,6 +380,8 @@ impl<A: Work> Running<A> {
             mail: letterbox.mail.0.clone(),
             state: ActorState::Started,
             connected: true,
+            visited: false,
+            settled: false,
             last_handle: SpawnHandle::default(),
             spawned: Vec::new(),
             awaited: Vec::new(),

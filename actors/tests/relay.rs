@@ -385,6 +385,45 @@ async fn what_was_read_ahead_comes_first() {
 }
 
 #[tokio::test]
+async fn frames_that_wait_in_the_channel_come_first() {
+    let (stream, mut program) = stream_and_peer(TcpConfig::default()).await;
+    let (channel, peer) = pair_of(Limits::default(), &Layers::new()).await;
+    for frame in ["one ", "two "] {
+        peer.send(frame).await.expect("sent");
+    }
+    let arrived = channel.poll(Duration::from_secs(10));
+    assert!(within("the frames", arrived).await);
+    let relay = tokio::spawn(relay(stream, channel));
+    for frame in ["three", ""] {
+        peer.send(frame).await.expect("sent");
+    }
+    assert_eq!(read_all(&mut program).await, b"one two three");
+    drop(program);
+    within("the end", relay)
+        .await
+        .expect("no panic")
+        .result
+        .expect("an orderly end");
+}
+
+#[tokio::test]
+async fn a_channel_that_another_handle_closes_ends_the_relay() {
+    let mut tunnel = Tunnel::new().await;
+    // The far end sends nothing, so that it closes only when that end is gone, too.
+    let channel = tunnel.channels.0.clone();
+    let closing = tokio::spawn(async move { channel.close().await });
+    assert!(is_reset(&mut tunnel.near).await);
+    assert!(is_reset(&mut tunnel.far).await);
+    within("the close", closing)
+        .await
+        .expect("no panic")
+        .expect("nothing was under way");
+    let (near, far) = tunnel.relayed().await;
+    assert_eq!(failed(&near).0, Leg::Channel);
+    assert_eq!(failed(&far).0, Leg::Channel);
+}
+
+#[tokio::test]
 async fn a_channel_that_somebody_else_reads_is_refused() {
     let (stream, mut program) = stream_and_peer(TcpConfig::default()).await;
     let (channel, _peer) = pair_of(Limits::default(), &Layers::new()).await;

@@ -46,19 +46,19 @@ impl Channel {
         if let Some(error) = gate.closed() {
             return Err(error);
         }
-        let mut write = Write {
+        let mut write = Some(Write {
             unit: frames,
             credit: gate.charge(owed + BATCH_COST),
-        };
+        });
         if outbox.is_idle()
             && let Some((_, mail)) = self.shared.head.get()
+            && mail.give(&mut write)
         {
-            match mail.give(write) {
-                Ok(()) => return Ok(()),
-                Err(refused) => write = refused,
-            }
+            return Ok(());
         }
-        let Write { mut unit, credit } = write;
+        let Some(Write { mut unit, credit }) = write else {
+            return Ok(());
+        };
         match outbox.push(&mut unit, credit.into_amount(), gate) {
             Pushed::Done(_) => Ok(()),
             _ => Err(outbox.refusal()),

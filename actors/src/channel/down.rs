@@ -22,14 +22,12 @@ pub(crate) enum Down {
 }
 
 impl Down {
+    /// True when that left nothing to be given out.
     #[inline]
-    pub(super) fn write(&mut self, message: Write<Frames>) -> Result<(), Gone> {
+    pub(super) fn write(&mut self, message: Write<Frames>) -> Result<bool, Gone> {
         match self {
-            Self::Framing(framing) => {
-                framing.write(message);
-                Ok(())
-            }
-            Self::Layers(below) => below.write(message),
+            Self::Framing(framing) => Ok(framing.write(message)),
+            Self::Layers(below) => below.write(message).map(|()| true),
         }
     }
 

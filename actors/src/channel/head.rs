@@ -283,13 +283,15 @@ impl Work for Head {
 impl Handler<Write<Frames>> for Head {
     type Result = ();
 
-    fn handle(&mut self, message: Write<Frames>, _: &mut WorkContext<Self>) {
+    fn handle(&mut self, message: Write<Frames>, ctx: &mut WorkContext<Self>) {
         if self.finished || self.front.outcome.is_some() {
             return;
         }
         self.shared().stats.sent(&message.unit);
-        if self.down.write(message).is_err() {
-            self.neighbour_gone();
+        match self.down.write(message) {
+            Ok(true) => ctx.settle(),
+            Ok(false) => {}
+            Err(Gone) => self.neighbour_gone(),
         }
     }
 }
@@ -297,18 +299,24 @@ impl Handler<Write<Frames>> for Head {
 impl Handler<Read<Frames>> for Head {
     type Result = ();
 
-    fn handle(&mut self, message: Read<Frames>, _: &mut WorkContext<Self>) {
+    fn handle(&mut self, message: Read<Frames>, ctx: &mut WorkContext<Self>) {
         // There is always somebody: at least the inbox.
         let _ = self.front.read(message);
+        if !self.front.must_look {
+            ctx.settle();
+        }
     }
 }
 
 impl Handler<Read<Chunk>> for Head {
     type Result = ();
 
-    fn handle(&mut self, message: Read<Chunk>, _: &mut WorkContext<Self>) {
-        if let Down::Framing(framing) = &mut self.down {
-            framing.read(message, &mut self.front);
+    fn handle(&mut self, message: Read<Chunk>, ctx: &mut WorkContext<Self>) {
+        if let Down::Framing(framing) = &mut self.down
+            && framing.read(message, &mut self.front)
+            && !self.front.must_look
+        {
+            ctx.settle();
         }
     }
 }

@@ -11,19 +11,17 @@ use std::{
     task::{Context, Waker},
 };
 
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-use super::{
-    head::Subscribe,
-    layout::{Append, Layout},
-};
+use super::{blocks::Blocks, head::Subscribe};
 use crate::{
     credit::{BATCH_COST, Gate},
     error::{LossReason, StreamError},
     layer::Above,
     message::Flush,
-    unit::Frames,
+    unit::{COPY_LIMIT, FRAME_OVERHEAD, Frames, FramesBuilder},
 };
 
 /// Credit that is taken ahead for small frames.
@@ -57,8 +55,9 @@ pub(super) struct Outbox {
 
 #[derive(Default)]
 struct State {
-    layout: Layout,
-    /// Credit taken for what is in the layout.
+    builder: FramesBuilder,
+    blocks: Blocks,
+    /// Credit taken for what is in the builder.
     owed: usize,
     /// Credit taken ahead, so that not every small frame goes to the gate.
     prepaid: usize,
@@ -79,6 +78,67 @@ pub(super) struct Taken {
     /// Credit that was taken ahead and is not needed.
     pub(super) spare: usize,
     pub(super) controls: Vec<Control>,
+}
+
+/// What can be appended to the outbox.
+///
+/// It is appended where it stands: moving a frame through the results of three functions cost more than
+/// laying it out (the moves straddle the stores before them, so the processor has to wait for each).
+pub(super) trait Append {
+    /// Bytes it takes in the outbox's block.
+    fn room(&self) -> usize;
+    /// Frames it is.
+    fn count(&self) -> usize {
+        1
+    }
+    /// Appends it. What is not copied is taken out.
+    fn append(&mut self, builder: &mut FramesBuilder);
+}
+
+impl Append for &[u8] {
+    #[inline]
+    fn room(&self) -> usize {
+        self.len() + FRAME_OVERHEAD
+    }
+
+    #[inline]
+    fn append(&mut self, builder: &mut FramesBuilder) {
+        builder.push_slice(self);
+    }
+}
+
+impl Append for Bytes {
+    #[inline]
+    fn room(&self) -> usize {
+        if self.len() <= COPY_LIMIT {
+            self.len() + FRAME_OVERHEAD
+        } else {
+            FRAME_OVERHEAD
+        }
+    }
+
+    #[inline]
+    fn append(&mut self, builder: &mut FramesBuilder) {
+        if self.len() <= COPY_LIMIT {
+            builder.push_slice(self);
+        } else {
+            builder.push(std::mem::take(self));
+        }
+    }
+}
+
+impl Append for Frames {
+    fn room(&self) -> usize {
+        0
+    }
+
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn append(&mut self, builder: &mut FramesBuilder) {
+        builder.append(std::mem::take(self));
+    }
 }
 
 /// What became of an attempt to append without waiting.
@@ -199,13 +259,13 @@ impl Outbox {
         item: &mut A,
         gate: &Gate,
     ) -> Pushed {
+        let room = item.room();
+        if state.builder.room() < room {
+            state.new_block(room, gate);
+        }
         state.appended += item.count() as u64;
         let number = state.appended;
-        let abandoned = state.layout.append(item);
-        if abandoned > 0 {
-            gate.overdraw(abandoned);
-            state.owed += abandoned;
-        }
+        item.append(&mut state.builder);
         self.wake_actor(state);
         Pushed::Done(number)
     }
@@ -262,9 +322,27 @@ impl State {
         true
     }
 
+    /// Starts a block with at least `room` bytes. The old one's unused tail is memory in use, too.
+    #[cold]
+    fn new_block(&mut self, room: usize, gate: &Gate) {
+        let abandoned = if self.builder.is_empty() {
+            0
+        } else {
+            self.builder.room()
+        };
+        gate.overdraw(abandoned);
+        self.owed += abandoned;
+        let Self {
+            builder, blocks, ..
+        } = self;
+        blocks.next(room + 1, |block| builder.set_block(block));
+    }
+
     fn take(&mut self) -> Taken {
+        let frames = self.builder.take();
+        self.blocks.after_batch(frames.wire_len());
         Taken {
-            frames: self.layout.take(),
+            frames,
             owed: std::mem::take(&mut self.owed),
             spare: std::mem::take(&mut self.prepaid),
             controls: std::mem::take(&mut self.controls),
@@ -280,7 +358,6 @@ mod tests {
     };
 
     use super::*;
-    use crate::unit::FRAME_OVERHEAD;
 
     #[derive(Default)]
     struct Wakes(AtomicUsize);

@@ -8,7 +8,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Channel, TrySendError, layout::Append, outbox::Pushed};
+use super::{
+    Channel, TrySendError,
+    outbox::{Append, Pushed},
+};
 use crate::{
     error::{StreamError, WriteError},
     unit::{FRAME_OVERHEAD, Frames, FramesBuilder},

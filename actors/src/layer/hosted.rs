@@ -143,31 +143,50 @@ impl<C: Codec> Hosted<C> {
         if self.failed.is_none()
             && let Err(error) = give(&mut self.codec, &self.place)
         {
-            self.failed = Some(error.at(&self.place.endpoint).into());
+            self.finished_with(error);
         }
     }
 
-    pub(crate) fn write(&mut self, message: Write<C::Above>) {
-        let mut through = None;
-        self.input(|codec, place| {
-            through = codec.write_through(message, place)?;
-            Ok(())
-        });
-        if let Some(write) = through {
-            self.pass_down(|below| below.write(write));
+    /// True when that left nothing to be given out.
+    pub(crate) fn write(&mut self, message: Write<C::Above>) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
+        match self.codec.write_through(message, &self.place) {
+            Ok(Some(write)) => {
+                self.is_alone |= self.below.write(write).is_err();
+                !self.is_alone && self.flushes.is_empty() && self.closes.is_empty()
+            }
+            Ok(None) => false,
+            Err(error) => self.finished_with(error),
         }
     }
 
-    pub(crate) fn read(&mut self, message: Read<C::Below>, above: &mut impl Upward<C::Above>) {
+    /// True when that left nothing to be given out.
+    pub(crate) fn read(
+        &mut self,
+        message: Read<C::Below>,
+        above: &mut impl Upward<C::Above>,
+    ) -> bool {
         self.has_read = true;
-        let mut through = None;
-        self.input(|codec, place| {
-            through = codec.read_through(message, place)?;
-            Ok(())
-        });
-        if let Some(read) = through {
-            self.pass_up(read, above);
+        if self.failed.is_some() {
+            return false;
         }
+        match self.codec.read_through(message, &self.place) {
+            Ok(Some(read)) => {
+                self.has_read = !self.pass_up(read, above) || self.codec.expects_more();
+                !self.has_read
+            }
+            Ok(None) => false,
+            Err(error) => self.finished_with(error),
+        }
+    }
+
+    /// The codec is finished, and that is still to be told: false.
+    #[cold]
+    fn finished_with(&mut self, error: StreamError) -> bool {
+        self.failed = Some(error.at(&self.place.endpoint).into());
+        false
     }
 
     /// Ends the way down, once: a close may come behind a finish.

@@ -114,16 +114,20 @@ impl<C: Codec> Handler<Attach<C::Above>> for Layer<C> {
 impl<C: Codec> Handler<Write<C::Above>> for Layer<C> {
     type Result = ();
 
-    fn handle(&mut self, message: Write<C::Above>, _: &mut WorkContext<Self>) {
-        self.hosted.write(message);
+    fn handle(&mut self, message: Write<C::Above>, ctx: &mut WorkContext<Self>) {
+        if self.hosted.write(message) {
+            ctx.settle();
+        }
     }
 }
 
 impl<C: Codec> Handler<Read<C::Below>> for Layer<C> {
     type Result = ();
 
-    fn handle(&mut self, message: Read<C::Below>, _: &mut WorkContext<Self>) {
-        self.hosted.read(message, &mut self.above);
+    fn handle(&mut self, message: Read<C::Below>, ctx: &mut WorkContext<Self>) {
+        if self.hosted.read(message, &mut self.above) {
+            ctx.settle();
+        }
     }
 }
 

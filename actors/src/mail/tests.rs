@@ -42,6 +42,8 @@ enum What {
     Note(u32),
     Panic,
     End,
+    /// The end as well, and there is no work now that would notice.
+    EndLater,
     /// This is the other one from now on.
     Meet(WorkAddr<Neighbour>),
     /// Posts and hands over these, noting when the second is done.
@@ -75,7 +77,7 @@ impl Work for Neighbour {
 impl Handler<Letter> for Neighbour {
     type Result = ();
 
-    fn handle(&mut self, Letter(what): Letter, _: &mut WorkContext<Self>) {
+    fn handle(&mut self, Letter(what): Letter, ctx: &mut WorkContext<Self>) {
         match what {
             What::Note(number) => {
                 self.diary.note(format!("got {number}"));
@@ -88,6 +90,10 @@ impl Handler<Letter> for Neighbour {
             }
             What::Panic => panic!("stepped on"),
             What::End => self.ends = true,
+            What::EndLater => {
+                self.ends = true;
+                ctx.settle();
+            }
             What::Meet(other) => self.other = Some(other),
             What::Pass(posted, handed) => {
                 let other = self.other.as_ref().expect("there is one");
@@ -219,4 +225,23 @@ async fn a_neighbour_of_another_thread_gets_it_by_post() {
     while neighbour.connected() {
         yield_now().await;
     }
+}
+
+#[actix::test]
+async fn no_work_is_done_after_a_message_that_left_none() {
+    let diary = Diary::default();
+    let neighbour = started(&diary, None);
+    settle().await;
+    hand(&neighbour, What::EndLater).expect("it lives");
+    hand(&neighbour, What::Note(1)).expect("it lives on until it works");
+    assert_eq!(diary.take(), ["got 1"]);
+    settle().await;
+    assert!(hand(&neighbour, What::Note(2)).is_err());
+
+    // In the turn of its own task an actor works whatever was in the mail.
+    let neighbour = started(&diary, None);
+    neighbour.post(Letter(What::EndLater)).expect("it lives");
+    settle().await;
+    assert!(hand(&neighbour, What::Note(3)).is_err());
+    assert_eq!(diary.take(), [""; 0]);
 }

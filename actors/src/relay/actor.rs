@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix::{Actor, Handler};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::sync::oneshot;
 
 use super::{
@@ -17,14 +17,14 @@ use super::{
     above::{Above, ChannelEnded},
 };
 use crate::{
-    channel::{Channel, Layout},
+    channel::Channel,
     credit::Gate,
     error::{ConnectionLostError, LossReason, StreamError},
     event::{log_started, log_stopped},
     layer::{Below, Gone},
     message::{End, Flush, Lost, Read, Tell, Write, WriteFailed},
     stream::StreamHandle,
-    unit::{COPY_LIMIT, Chunk, Frames},
+    unit::{COPY_LIMIT, Chunk, FRAME_OVERHEAD, Frames, FramesBuilder},
     work::{Work, WorkContext},
 };
 
@@ -80,7 +80,6 @@ pub(super) struct Relaying {
     /// What was read of the stream, and that nothing more comes.
     read: VecDeque<Read<Chunk>>,
     has_ended: bool,
-    layout: Layout,
     /// What came of the channel, and why nothing more does.
     received: VecDeque<Read<Frames>>,
     channel_ended: Option<StreamError>,
@@ -105,7 +104,6 @@ impl Relaying {
             channel,
             read: VecDeque::new(),
             has_ended: false,
-            layout: Layout::default(),
             received: VecDeque::new(),
             channel_ended: None,
             to_channel: Flow::Open,
@@ -144,8 +142,8 @@ impl Relaying {
             }
             // Whoever is next learns of the end by this frame. The transport's own end has to wait until all is
             // written: a channel of which both directions have ended does not wait long for a slow peer.
-            let abandoned = self.layout.append(&mut Bytes::new());
-            self.write(abandoned)?;
+            let end = Frames::copied(&[]);
+            self.channel.write(end, FRAME_OVERHEAD)?;
             let (flush, flushed) = Flush::new();
             self.channel.start_flush(flush)?;
             self.to_channel = Flow::Flushing(flushed);
@@ -157,30 +155,14 @@ impl Relaying {
 
     fn send(&mut self, Read { unit, credit }: Read<Chunk>) -> Result<(), StreamError> {
         self.carried.to_channel += unit.len() as u64;
-        let max_piece = self.channel.limits().max_frame.clamp(1, MAX_PIECE);
         // The memory of a whole read stays in use as long as a frame of it does.
-        let mut kept = credit.amount().saturating_sub(unit.len());
-        let mut owed = 0;
-        for mut piece in unit {
-            while !piece.is_empty() {
-                let mut frame = piece.split_to(piece.len().min(max_piece));
-                if frame.len() > COPY_LIMIT {
-                    owed += std::mem::take(&mut kept);
-                }
-                owed += self.layout.append(&mut frame);
-            }
-        }
-        self.write(owed)?;
+        let kept = credit.amount().saturating_sub(unit.len());
+        let max_piece = self.channel.limits().max_frame.clamp(1, MAX_PIECE);
+        let (frames, owed) = frames_of(unit, max_piece, kept);
+        self.channel.write(frames, owed)?;
         // Only now may the stream read on.
         drop(credit);
         Ok(())
-    }
-
-    /// Gives what was laid out to the channel; `owed` is memory in use besides its bytes.
-    fn write(&mut self, owed: usize) -> Result<(), StreamError> {
-        let frames = self.layout.take();
-        let owed = owed + frames.wire_len();
-        self.channel.write(frames, owed)
     }
 
     // ---- from the channel into the stream ----
@@ -195,33 +177,33 @@ impl Relaying {
                     None => Poll::Pending,
                 };
             };
-            let is_last = self.deliver(read)?;
-            if is_last {
-                let (flush, flushed) = Flush::new();
-                let finish = self.stream.finish().and_then(|()| self.stream.flush(flush));
-                finish.map_err(|Gone| (Leg::Stream, self.gone()))?;
-                self.to_stream = Flow::Flushing(flushed);
-            }
+            self.deliver(read)?;
         }
         self.to_stream.poll_flushed(cx).map_err(on(Leg::Stream))
     }
 
-    /// Writes a batch. True when the direction ends with it.
-    fn deliver(&mut self, read: Read<Frames>) -> Result<bool, (Leg, StreamError)> {
+    /// Writes a batch, and passes the end on that may be behind it.
+    fn deliver(&mut self, read: Read<Frames>) -> Result<(), (Leg, StreamError)> {
         let (chunk, is_last) = pieces_of(read.unit).map_err(on(Leg::Channel))?;
-        if chunk.is_empty() {
-            return Ok(is_last);
+        let mut passed = Ok(());
+        if !chunk.is_empty() {
+            self.carried.to_stream += chunk.len() as u64;
+            let write = Write {
+                credit: self.stream_gate.charge(read.credit.amount()),
+                unit: chunk,
+            };
+            passed = self.stream.write(write);
         }
-        self.carried.to_stream += chunk.len() as u64;
-        let write = Write {
-            credit: self.stream_gate.charge(read.credit.amount()),
-            unit: chunk,
-        };
-        let written = self.stream.write(write);
         // Only now may the channel read on.
         drop(read.credit);
-        written.map_err(|Gone| (Leg::Stream, self.gone()))?;
-        Ok(is_last)
+        if is_last {
+            let (flush, flushed) = Flush::new();
+            passed = passed
+                .and_then(|()| self.stream.finish())
+                .and_then(|()| self.stream.flush(flush));
+            self.to_stream = Flow::Flushing(flushed);
+        }
+        passed.map_err(|Gone| (Leg::Stream, self.gone()))
     }
 
     fn gone(&self) -> StreamError {
@@ -230,8 +212,36 @@ impl Relaying {
     }
 }
 
+/// What was read as frames, and the memory that is in use for them, of which `kept` besides the bytes that are not copied.
+fn frames_of(mut unit: Chunk, max_piece: usize, kept: usize) -> (Frames, usize) {
+    let few = unit.len() <= COPY_LIMIT.min(max_piece);
+    if few && let Some(piece) = unit.take_only() {
+        let frames = Frames::copied(&piece);
+        let owed = frames.wire_len();
+        return (frames, owed);
+    }
+    let mut builder = FramesBuilder::new();
+    let mut owed = 0;
+    for mut piece in unit {
+        while !piece.is_empty() {
+            let frame = piece.split_to(piece.len().min(max_piece));
+            if frame.len() > COPY_LIMIT {
+                owed = kept;
+            }
+            builder.push(frame);
+        }
+    }
+    let frames = builder.take();
+    owed += frames.wire_len();
+    (frames, owed)
+}
+
 /// The bytes of a batch, and whether the direction ends with it.
-fn pieces_of(frames: Frames) -> Result<(Chunk, bool), StreamError> {
+fn pieces_of(mut frames: Frames) -> Result<(Chunk, bool), StreamError> {
+    if let Some(frame) = frames.take_only() {
+        let is_last = frame.is_empty();
+        return Ok((frame.into(), is_last));
+    }
     let is_many = frames.len() > FEW;
     let (mut chunk, mut joined) = (Chunk::new(), BytesMut::new());
     let mut is_last = false;
@@ -319,8 +329,16 @@ impl Drop for Relaying {
 impl Handler<Read<Chunk>> for Relaying {
     type Result = ();
 
-    fn handle(&mut self, message: Read<Chunk>, _: &mut WorkContext<Self>) {
-        self.read.push_back(message);
+    fn handle(&mut self, message: Read<Chunk>, ctx: &mut WorkContext<Self>) {
+        let is_next = self.read.is_empty() && self.to_channel.is_open();
+        if !(is_next && self.carried.result.is_ok() && self.channel_gate.is_open()) {
+            self.read.push_back(message);
+            return;
+        }
+        match self.send(message) {
+            Ok(()) => ctx.settle(),
+            Err(reason) => self.fail(Leg::Channel, reason),
+        }
     }
 }
 
@@ -359,8 +377,17 @@ impl Handler<Tell> for Relaying {
 impl Handler<Read<Frames>> for Relaying {
     type Result = ();
 
-    fn handle(&mut self, message: Read<Frames>, _: &mut WorkContext<Self>) {
-        self.received.push_back(message);
+    fn handle(&mut self, message: Read<Frames>, ctx: &mut WorkContext<Self>) {
+        let is_next = self.received.is_empty() && self.to_stream.is_open();
+        if !(is_next && self.carried.result.is_ok() && self.stream_gate.is_open()) {
+            self.received.push_back(message);
+            return;
+        }
+        match self.deliver(message) {
+            Ok(()) if self.to_stream.is_open() => ctx.settle(),
+            Ok(()) => {}
+            Err((leg, reason)) => self.fail(leg, reason),
+        }
     }
 }
 
@@ -383,6 +410,8 @@ impl Handler<ChannelEnded> for Relaying {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[test]

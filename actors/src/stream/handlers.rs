@@ -1,5 +1,10 @@
 //! What a stream does with each message. The work itself is the I/O future's.
 
+use std::{
+    pin::Pin,
+    task::{Context as TaskContext, Poll},
+};
+
 use actix::Handler;
 
 use super::{
@@ -14,18 +19,63 @@ use crate::{
     work::WorkContext,
 };
 
+impl<T: Transport> ByteStream<T> {
+    /// Writes what came if nothing stands before it, as an answer mostly does. Gives back what is to wait in the queue.
+    fn write_at_once(
+        &mut self,
+        message: Write<Chunk>,
+        ctx: &mut WorkContext<Self>,
+    ) -> Option<Write<Chunk>> {
+        let is_idle = self.queue.is_empty() && !self.needs_flush && self.flushes.is_empty();
+        let (true, Some(waker), [piece]) = (is_idle, ctx.visitor(), message.unit.pieces()) else {
+            return Some(message);
+        };
+        let mut cx = TaskContext::from_waker(waker);
+        match Pin::new(&mut self.io).poll_write(&mut cx, piece) {
+            Poll::Ready(Ok(count)) if count == piece.len() => {
+                self.accepted += count as u64;
+                self.written += count as u64;
+                self.needs_flush = !matches!(
+                    Pin::new(&mut self.io).poll_flush(&mut cx),
+                    Poll::Ready(Ok(()))
+                );
+                if !self.needs_flush && self.finishing == Finishing::No {
+                    ctx.settle();
+                }
+                None
+            }
+            Poll::Ready(Ok(count)) if count > 0 => {
+                self.put_in_line(message);
+                self.advance(count);
+                None
+            }
+            Poll::Ready(Err(error)) => {
+                self.fail_writing(self.lost(error.into()));
+                None
+            }
+            // What takes nothing is asked again, and told by whoever asks.
+            Poll::Ready(Ok(_)) | Poll::Pending => Some(message),
+        }
+    }
+
+    fn put_in_line(&mut self, Write { mut unit, credit }: Write<Chunk>) {
+        self.accepted += unit.len() as u64;
+        self.owe(unit.len(), credit);
+        match unit.take_only() {
+            Some(piece) => queue::push(&mut self.queue, piece),
+            None => self.queue.extend(unit),
+        }
+    }
+}
+
 impl<T: Transport> Handler<Write<Chunk>> for ByteStream<T> {
     type Result = ();
 
-    fn handle(&mut self, message: Write<Chunk>, _: &mut WorkContext<Self>) {
-        let Write { mut unit, credit } = message;
-        if self.write_error.is_none() {
-            self.accepted += unit.len() as u64;
-            self.owe(unit.len(), credit);
-            match unit.take_only() {
-                Some(piece) => queue::push(&mut self.queue, piece),
-                None => self.queue.extend(unit),
-            }
+    fn handle(&mut self, message: Write<Chunk>, ctx: &mut WorkContext<Self>) {
+        if self.write_error.is_none()
+            && let Some(message) = self.write_at_once(message, ctx)
+        {
+            self.put_in_line(message);
         }
     }
 }

@@ -469,6 +469,10 @@ impl<T: Transport> Work for ByteStream<T> {
     /// Input and output.
     fn work(&mut self, ctx: &mut WorkContext<Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         self.poll_write(cx);
+        let is_going_on = !self.aborted && ctx.connected() && self.closing.is_empty();
+        if ctx.is_visited() && is_going_on {
+            return Poll::Pending;
+        }
         self.poll_read(cx);
         // A reset does not wait until the last handle is gone.
         if !(self.aborted && self.end_told) {
