@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     channel::{Channel, Down},
-    codec::{Codec, Framing, Inflation, ResumeConfig},
+    codec::{Codec, Framing, Inflation, RESUME, ResumeConfig, SNAPPY},
     endpoint::Endpoint,
     error::{ConnectError, ConnectFailure, StreamError},
     handshakes::Handshakes,
@@ -22,17 +22,18 @@ use crate::{
     work,
 };
 
-/// Stacks one layer on what is below it; runs on the arbiter of the connection.
+/// Stacks one layer on what is below it; runs on the arbiter of the connection. The number is what all layers together need at both ends,
+/// as bits of [`Layers::needed`].
 pub(crate) type Stack<U> =
-    Arc<dyn Fn(Box<dyn Below<U>>, &StreamHandle) -> Box<dyn Below<U>> + Send + Sync>;
+    Arc<dyn Fn(Box<dyn Below<U>>, &StreamHandle, u32) -> Box<dyn Below<U>> + Send + Sync>;
 
-fn stack<C, U>(make: impl Fn(&StreamHandle) -> C + Send + Sync + 'static) -> Stack<U>
+fn stack<C, U>(make: impl Fn(&StreamHandle, u32) -> C + Send + Sync + 'static) -> Stack<U>
 where
     C: Codec<Above = U, Below = U>,
     U: crate::unit::Unit,
 {
-    Arc::new(move |below, stream| {
-        let codec = match panic::catch_unwind(AssertUnwindSafe(|| make(stream))) {
+    Arc::new(move |below, stream, needed| {
+        let codec = match panic::catch_unwind(AssertUnwindSafe(|| make(stream, needed))) {
             Ok(codec) => codec,
             Err(payload) => {
                 // Those below have nobody else above them who would tell them to go.
@@ -114,19 +115,37 @@ impl Layers {
     where
         C: Codec<Above = Frames, Below = Frames>,
     {
-        self.frames.push(stack(make));
+        self.frames.push(stack(move |stream, _| make(stream)));
         self
     }
 
     pub(crate) fn push_bytes<C>(
-        mut self,
+        self,
         make: impl Fn(&StreamHandle) -> C + Send + Sync + 'static,
+    ) -> Self
+    where
+        C: Codec<Above = Chunk, Below = Chunk>,
+    {
+        self.push_agreeing(move |stream, _| make(stream))
+    }
+
+    /// Adds a layer of bytes that agrees with the peer on what all layers need.
+    pub(crate) fn push_agreeing<C>(
+        mut self,
+        make: impl Fn(&StreamHandle, u32) -> C + Send + Sync + 'static,
     ) -> Self
     where
         C: Codec<Above = Chunk, Below = Chunk>,
     {
         self.bytes.push(stack(make));
         self
+    }
+
+    /// What the peer must have, too, as feature bits of `docs/PROTOCOL.md`.
+    fn needed(&self) -> u32 {
+        let snappy = if self.inflation.snappy { SNAPPY } else { 0 };
+        let resume = if self.resumes() { RESUME } else { 0 };
+        snappy | resume
     }
 
     /// How many layers there are of frames, and of bytes.
@@ -232,6 +251,7 @@ impl Layers {
         let lower = Lower {
             stacks: self.bytes[resumed.at..].into(),
             is_sealed: resumed.is_sealed,
+            needed: self.needed(),
         };
         Some((resumed, lower))
     }
@@ -265,12 +285,14 @@ impl Layers {
         let Some((lowest, others)) = self.frames.split_last() else {
             return Down::Framing(framing);
         };
-        let lowest = lowest(Box::new(work::start(Layer::of(framing))), stream);
+        let needed = self.needed();
+        let framing = Box::new(work::start(Layer::of(framing)));
+        let lowest = lowest(framing, stream, needed);
         Down::Layers(
             others
                 .iter()
                 .rev()
-                .fold(lowest, |below, stack| stack(below, stream)),
+                .fold(lowest, |below, stack| stack(below, stream, needed)),
         )
     }
 
@@ -280,7 +302,9 @@ impl Layers {
         let below = self.bytes[..own.unwrap_or(self.bytes.len())]
             .iter()
             .rev()
-            .fold(stream.below(), |below, stack| stack(below, stream));
+            .fold(stream.below(), |below, stack| {
+                stack(below, stream, self.needed())
+            });
         let mut inflation = self.inflation;
         inflation.max_frame = stream.info().limits.max_frame;
         let mut framing = Framing::with_inflation(inflation);

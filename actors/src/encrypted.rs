@@ -84,6 +84,9 @@ const MAX_HANDSHAKES: usize = 512;
 impl Layers {
     /// Adds encryption, below the layers of bytes added before: what those give out is sealed.
     ///
+    /// The handshake tells the peer of [`snappy`](crate::codec::CompressConfig::snappy) and of [`resume`](Self::resume), wherever they were
+    /// added: a peer without them is refused, as one that has them is where they are not (`Encryption`, at both ends).
+    ///
     /// Of the connections that [`accept`](Self::accept) is given, 512 may shake hands at once ([`max_handshakes`](Self::max_handshakes)).
     ///
     /// The actors of a connection end with a panic when the operating system has no random bytes for it.
@@ -92,9 +95,9 @@ impl Layers {
         self.seal();
         self.handshakes
             .get_or_insert_with(|| Handshakes::new(MAX_HANDSHAKES));
-        self.push_bytes(move |stream| {
+        self.push_agreeing(move |stream, needed| {
             let ephemeral = Key::generate().expect("the operating system gives random bytes");
-            Encrypt::new(&config, stream.side(), ephemeral)
+            Encrypt::new(&config.clone().needing(needed), stream.side(), ephemeral)
         })
     }
 

@@ -120,6 +120,24 @@ fn a_snappy_frame_is_the_block_that_the_library_makes_of_it() {
     }
 }
 
+/// What `docs/PROTOCOL.md` shows is what travels.
+#[cfg(feature = "snappy")]
+#[test]
+fn the_documented_snappy_frame_is_what_travels() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/PROTOCOL.md");
+    let document = std::fs::read_to_string(path).expect("the document");
+    let shown = document
+        .lines()
+        .find_map(|line| line.strip_prefix("snappy frame = "))
+        .expect("the vector");
+    let wire = wire_of(
+        CompressConfig::snappy().threshold(10),
+        single(&b"ab".repeat(40)),
+    );
+    let made: String = wire.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(shown, made);
+}
+
 #[test]
 fn level_zero_never_compresses() {
     for size in [100, 4000, 100_000] {

@@ -41,6 +41,11 @@ pub use passthrough::PassThrough;
 pub use pulse::{Liveness, MIN_SILENCE};
 pub use resume::{Resume, ResumeConfig};
 
+/// The feature bit of frames that are snappy blocks; both are in `docs/PROTOCOL.md`.
+pub(crate) const SNAPPY: u32 = 1;
+/// The feature bit of resumable sessions.
+pub(crate) const RESUME: u32 = 1 << 1;
+
 /// What a codec may ask its host while it handles an input.
 pub trait Host {
     /// The time, read only by codecs that need it.

@@ -39,6 +39,8 @@ pub(crate) struct Lower {
     pub(crate) stacks: Arc<[Stack<Chunk>]>,
     /// One of them shakes hands, and says what its link is known by.
     pub(crate) is_sealed: bool,
+    /// What all layers together need at both ends.
+    pub(crate) needed: u32,
 }
 
 /// A link that was opened.
@@ -55,7 +57,9 @@ impl Lower {
             .stacks
             .iter()
             .rev()
-            .fold(stream.below(), |below, stack| stack(below, &stream));
+            .fold(stream.below(), |below, stack| {
+                stack(below, &stream, self.needed)
+            });
         let binding = binding_of(&stream, self.is_sealed);
         Opened {
             stream,

@@ -157,11 +157,19 @@ impl EncryptConfig {
     }
 
     /// Sets the feature bits that this end offers and those without which it refuses the peer (which are offered,
-    /// too). None by default. What they mean is up to the layers above.
+    /// too). None by default. The lowest eight are this crate's own: [`Layers`](crate::Layers) need what is meant by theirs at both ends.
+    /// What the others mean is up to the application.
     #[must_use]
     pub fn features(mut self, offered: u32, required: u32) -> Self {
         self.features = offered | required;
         self.required = required;
+        self
+    }
+
+    /// Offers these features, too, and refuses a peer without them.
+    pub(crate) fn needing(mut self, features: u32) -> Self {
+        self.features |= features;
+        self.required |= features;
         self
     }
 

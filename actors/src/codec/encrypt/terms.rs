@@ -13,7 +13,10 @@
 use std::time::Duration;
 
 use super::config::{MAX_RECORD, MIN_RECORD, MIN_SILENCE};
-use crate::side::Side;
+use crate::{
+    codec::{RESUME, SNAPPY},
+    side::Side,
+};
 
 /// Bytes of what this version says.
 pub(super) const TERMS: usize = 14;
@@ -114,13 +117,11 @@ impl Terms {
         let features = self.features & theirs.features;
         if theirs.required & !features != 0 {
             let missing = theirs.required & !features;
-            return Err(format!("it needs features {missing:#x}"));
+            return Err(format!("it needs {}", names(missing)));
         }
         if self.required & !features != 0 {
             let missing = self.required & !features;
-            return Err(format!(
-                "it does not have the required features {missing:#x}"
-            ));
+            return Err(format!("it does not have {}", names(missing)));
         }
         Ok(Agreed {
             max_record: self.max_record.min(theirs.max_record),
@@ -128,4 +129,15 @@ impl Terms {
             features,
         })
     }
+}
+
+/// Features in words.
+fn names(features: u32) -> String {
+    let name = |bit: u32| match 1 << bit {
+        SNAPPY => "snappy".to_owned(),
+        RESUME => "resume".to_owned(),
+        _ => format!("feature {bit}"),
+    };
+    let bits = (0..u32::BITS).filter(|bit| features & 1 << bit != 0);
+    bits.map(name).collect::<Vec<_>>().join(", ")
 }

@@ -1,0 +1,110 @@
+//! What two encrypted ends must have in common: told inside the handshake, and refused there.
+#![cfg(all(feature = "encrypt", feature = "snappy"))]
+
+mod support;
+
+use std::sync::Arc;
+
+use rpyc_actors::{
+    Chain, Channel, Endpoint, Key, Layers, Listener, ListenerConfig, StreamError, TcpConfig,
+    codec::{CompressConfig, EncryptConfig, ResumeConfig},
+};
+use support::within;
+use tokio::sync::mpsc;
+
+fn encrypted(above: Layers) -> Layers {
+    above.encrypt(EncryptConfig::new(Arc::new(Key::new([1; 32]))))
+}
+
+/// The dialling end, and where the accepting one will come as long as it is listened.
+async fn ends(near: Layers, far: Layers) -> (Channel, mpsc::UnboundedReceiver<Channel>, Listener) {
+    let (sender, accepted) = mpsc::unbounded_channel();
+    let accept = move |stream| {
+        let sender = sender.clone();
+        far.accept(stream, move |channel| {
+            // The test may be over.
+            let _ = sender.send(channel);
+        });
+    };
+    let endpoint = Endpoint::tcp("127.0.0.1", 0, TcpConfig::default());
+    let listener = within(
+        "binding",
+        Listener::bind(&endpoint, ListenerConfig::default(), accept),
+    )
+    .await
+    .expect("a free port");
+    let port = listener.port().expect("TCP");
+    let chain = Chain::new(Endpoint::tcp("127.0.0.1", port, TcpConfig::default())).layers(near);
+    let near = within("connecting", chain.connect()).await;
+    (near.expect("a listener"), accepted, listener)
+}
+
+fn assert_says(error: &StreamError, word: &str) {
+    assert!(
+        error.to_string().contains(word) && matches!(error, StreamError::Encryption(_)),
+        "{error:?}: {word}"
+    );
+}
+
+fn snappy() -> Layers {
+    Layers::new().compress(CompressConfig::snappy())
+}
+
+#[tokio::test]
+async fn snappy_at_one_end_is_refused_before_anything_is_sent() {
+    let zlib = || Layers::new().compress(CompressConfig::zlib(1));
+    for (near, far) in [
+        (encrypted(snappy()), encrypted(Layers::new())),
+        (encrypted(Layers::new()), encrypted(snappy())),
+        (encrypted(snappy()), encrypted(zlib())),
+        // In the order in which a builder may be called as well.
+        (
+            encrypted(Layers::new()).compress(CompressConfig::snappy()),
+            encrypted(Layers::new()),
+        ),
+    ] {
+        let (near, mut accepted, _listener) = ends(near, far).await;
+        let far = within("accepting", accepted.recv()).await;
+        near.send("a").await.expect("it waits for the handshake");
+        for channel in [near, far.expect("a client")] {
+            let error = within("the refusal", channel.recv()).await;
+            assert_says(&error.expect_err("no frame"), "snappy");
+        }
+    }
+}
+
+#[tokio::test]
+async fn snappy_at_both_ends_is_agreed_on() {
+    let (near, mut accepted, _listener) = ends(encrypted(snappy()), encrypted(snappy())).await;
+    let far = within("accepting", accepted.recv()).await;
+    let text = vec![7; 100_000];
+    within("sending", near.send(text.clone()))
+        .await
+        .expect("open");
+    let far = far.expect("a client");
+    let frame = within("receiving", far.recv()).await.expect("no loss");
+    assert_eq!(frame.as_deref(), Some(&text[..]));
+}
+
+#[tokio::test]
+async fn sessions_at_one_end_are_refused() {
+    let resumed = || encrypted(Layers::new().resume(ResumeConfig::default()));
+    for (near, far) in [
+        (resumed(), encrypted(Layers::new())),
+        (encrypted(Layers::new()), resumed()),
+    ] {
+        let resumes_here = near.resumes();
+        let (near, mut accepted, _listener) = ends(near, far).await;
+        // The one without sessions; the other one waits for a link that is right, or gives none to anybody.
+        let without = if resumes_here {
+            within("accepting", accepted.recv())
+                .await
+                .expect("a client")
+        } else {
+            near.clone()
+        };
+        let error = within("the refusal", without.recv()).await;
+        assert_says(&error.expect_err("no frame"), "resume");
+        assert!(resumes_here || accepted.try_recv().is_err());
+    }
+}
