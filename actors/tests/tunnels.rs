@@ -258,6 +258,26 @@ async fn names_are_left_to_the_proxy_and_nothing_behind_its_answer_is_lost() {
     );
 }
 
+/// What is told to a proxy is a line of text, and a name with the end of a line would be two.
+#[tokio::test]
+async fn a_name_that_says_more_than_a_name_is_told_to_no_proxy() {
+    for name in ["socks5", "http", "ssh"] {
+        let port = closed_port().await;
+        for host in ["a\r\nProxy-Authorization: x", "a b", "a\0", ""] {
+            let via: Via = format!("{name}://127.0.0.1:{port}").parse().expect("a way");
+            let endpoint = Endpoint::tcp(host, 1, TcpConfig::default()).via(via);
+            let chain = Chain::new(endpoint.expect("no tunnel yet"));
+            match within("opening", chain.open()).await {
+                Err(StreamError::Connect(error)) => assert!(
+                    matches!(error.reason, ConnectFailure::Endpoint(_)),
+                    "{name}: {error:?}"
+                ),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+}
+
 #[cfg(any(feature = "tls", feature = "aws-lc-rs"))]
 #[tokio::test]
 async fn tls_goes_through_every_tunnel() {

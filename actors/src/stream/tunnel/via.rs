@@ -133,6 +133,10 @@ impl Via {
                 .and_then(|host| host.strip_suffix(']'));
             (host.unwrap_or(address).to_owned(), None)
         };
+        if user.is_some_and(|user| user.contains(':')) {
+            // ssh would take it for a part of the name, and everybody see it among the words of its command.
+            return Err("ssh takes no password in via: give it a key".into());
+        }
         let user = user.map(percent_decoded).transpose()?;
         for word in user.iter().chain([&host]) {
             check_word(word)?;
@@ -189,6 +193,7 @@ impl Via {
                 return ssh::start(command, &self.shown, destination, *ssh_port, &target, after);
             }
             Kind::Socks5(proxy) | Kind::Http(proxy) => {
+                check_host(host).map_err(|what| ConnectFailure::Endpoint(what.into()))?;
                 let through = self.through(proxy, host, port, config);
                 tokio::time::timeout(after, through).await
             }
@@ -239,6 +244,14 @@ fn parse_login(text: &str) -> Result<Login, String> {
         user: percent_decoded(user)?,
         password: percent_decoded(password)?,
     })
+}
+
+/// Refuses what would end the line that a proxy is told, or a part of it.
+fn check_host(host: &str) -> Result<(), String> {
+    if host.is_empty() || host.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return Err(format!("{host:?} is no name of a host"));
+    }
+    Ok(())
 }
 
 /// Refuses what ssh, or a command in its configuration, could take for more than a name.
@@ -294,5 +307,10 @@ mod tests {
         assert!(refusal("ftp://localhost:1").contains("unknown scheme"));
         assert!(refusal("socks5://localhost").contains("the port is missing"));
         assert!(refusal("http://user@host:1").contains("not user:password"));
+        let password = refusal("ssh://me:s!cret@host");
+        assert!(
+            password.contains("takes no password") && !password.contains("cret"),
+            "{password}"
+        );
     }
 }
