@@ -16,33 +16,36 @@ const COMPRESSIONS: [&str; 4] = ["", "zlib:1", "zlib:9", "snappy"];
 #[cfg(not(feature = "snappy"))]
 const COMPRESSIONS: [&str; 3] = ["", "zlib:1", "zlib:9"];
 
-/// All combinations, as text.
+/// All combinations, as text: each layer there or not, those of bytes in any order, and a monitor at every height.
 fn combinations() -> Vec<Vec<&'static str>> {
+    #[cfg(feature = "encrypt")]
+    let encrypt: &str = &ENCRYPT;
+    #[cfg(not(feature = "encrypt"))]
+    let encrypt = "";
     let mut all = Vec::new();
     for compression in COMPRESSIONS {
         for batch in ["", "batch:20,5ms"] {
-            for buffer in ["", "buffer:32768"] {
-                for monitor in 0..3 {
-                    let layers = [
-                        ["", "monitor:channel", ""][monitor],
-                        batch,
-                        compression,
-                        buffer,
-                        ["", "", "monitor:stream"][monitor],
-                    ];
-                    all.push(layers.to_vec());
+            for bytes in [
+                ["", ""],
+                ["buffer:32768", ""],
+                [encrypt, ""],
+                ["buffer:32768", encrypt],
+                [encrypt, "buffer:32768"],
+            ] {
+                let layers = [batch, compression, bytes[0], bytes[1]];
+                let layers: Vec<_> = layers.into_iter().filter(|text| !text.is_empty()).collect();
+                for height in 0..=layers.len() {
+                    let mut layers = layers.clone();
+                    layers.insert(height, "monitor");
+                    all.push(layers);
                 }
-                #[cfg(feature = "encrypt")]
-                all.extend([
-                    vec![batch, compression, &ENCRYPT, buffer, "monitor"],
-                    vec!["monitor:channel", batch, compression, buffer, &ENCRYPT],
-                ]);
+                all.push([&["monitor:channel"], &layers[..]].concat());
+                all.push(layers);
             }
         }
     }
-    for layers in &mut all {
-        layers.retain(|layer| !layer.is_empty());
-    }
+    all.sort();
+    all.dedup();
     all
 }
 
@@ -100,10 +103,10 @@ async fn receive_all(channel: &Channel, expected: &[Bytes], layers: &[&str]) {
 
 #[tokio::test]
 async fn every_combination_carries_frames_in_order_and_ends_each_direction_by_itself() {
+    let (to_right, to_left) = (frames(1, 70), frames(2, 70));
     for layers in combinations() {
         let recipe = Layers::parse(&layers).expect("the right order");
         let (left, right) = pair_of(Limits::default(), &recipe).await;
-        let (to_right, to_left) = (frames(1, 70), frames(2, 70));
         let send = async |channel: &Channel, frames: &[Bytes]| {
             for frame in frames {
                 within("sending", channel.send(frame.clone()))
