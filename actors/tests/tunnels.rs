@@ -462,4 +462,17 @@ async fn only_tcp_and_tls_go_through_a_tunnel_and_nobody_listens_in_one() {
         .parse::<Endpoint>()
         .expect_err("no port");
     assert!(!error.to_string().contains("secret"), "{error}");
+    // A sign that should have been written with percents.
+    for text in [
+        "tcp://h:1?via=http://a:secret&more@proxy:1",
+        "tcp://h:1?via=http://a:12&secret@proxy:1",
+        "tcp://h:1?ipv6=no&via=http://a:secret&more&more@proxy:1",
+    ] {
+        let error = text.parse::<Endpoint>().expect_err(text).to_string();
+        let shows = ["secret", "more", "12&"].map(|word| error.contains(word));
+        assert!(
+            !shows.contains(&true) && error.contains("***@proxy:1"),
+            "{error}"
+        );
+    }
 }

@@ -57,9 +57,13 @@ impl<'a> Settings<'a> {
         mut take: impl FnMut(&str, &str) -> Result<bool, String>,
     ) -> Result<(), String> {
         for pair in self.0.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair
-                .split_once('=')
-                .ok_or_else(|| format!("{pair:?} is not name=value"))?;
+            let (name, value) = pair.split_once('=').ok_or_else(|| match pair {
+                // It may be the rest of a password.
+                _ if pair.contains('@') => {
+                    "what stands behind & is not name=value: in a login & is written %26".into()
+                }
+                _ => format!("{pair:?} is not name=value"),
+            })?;
             let value = if name == "via" {
                 value.to_owned()
             } else {
@@ -236,11 +240,24 @@ pub(super) fn shown(text: &str) -> String {
     let Some((before, query)) = text.split_once('?') else {
         return text.into();
     };
+    if let Some((settings, address)) = cut_login(query) {
+        return format!("{before}?{settings}***@{address}");
+    }
     let pairs: Vec<String> = query
         .split('&')
         .map(|pair| hide(pair).unwrap_or_else(|| pair.into()))
         .collect();
     format!("{before}?{}", pairs.join("&"))
+}
+
+/// What stands before and behind a login that a `&` cuts in two, since it was not written `%26`.
+fn cut_login(query: &str) -> Option<(&str, &str)> {
+    let login = query.find("via=")? + "via=".len();
+    let login = login + query[login..].find("://")? + "://".len();
+    let (first, rest) = query[login..].split_once('&')?;
+    let (name, address) = rest.rsplit_once('@')?;
+    let is_cut = !first.contains('@') && !name.contains('=');
+    is_cut.then_some((&query[..login], address))
 }
 
 fn parse_bool(name: &str, value: &str) -> Result<bool, String> {

@@ -99,7 +99,13 @@ impl Via {
         };
         match scheme {
             "socks5" | "socks5h" | "http" => {
-                let (host, port) = parse_authority(address)?;
+                let (host, port) = parse_authority(address).map_err(|what| match login {
+                    // A login whose end is missing looks like one.
+                    None if what.contains("is no port") => {
+                        "the port of via is no number: in a login & is written %26".into()
+                    }
+                    _ => what,
+                })?;
                 let login = login.map(parse_login).transpose()?;
                 let shown = match &login {
                     Some(login) => format!("{}:***@", login.user),
