@@ -232,12 +232,10 @@ impl Server {
                 connection.ended().await;
             }
         };
-        let runtime = self
-            .listeners
-            .first()
-            .map_or_else(rpyc_actors::Runtime::current, |listener| {
-                listener.runtime().clone()
-            });
+        // Without one, nobody ever came.
+        let Some(runtime) = self.listeners.first().map(Listener::runtime) else {
+            return true;
+        };
         let in_time = tokio::select! {
             () = all => true,
             () = runtime.sleep(deadline) => {

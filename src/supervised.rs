@@ -93,25 +93,50 @@ impl SupervisedConnection {
     /// While nothing is asked of the server it is sent a PING every 5 s, and taken for dead when there is no answer for 15 s; with
     /// [`with_config`](Self::with_config) that can be set. What finds a dead host while a call is pending is TCP: see
     /// [`TcpConfig::keepalive`](crate::TcpConfig::keepalive) and [`user_timeout`](crate::TcpConfig::user_timeout).
+    ///
+    /// # Panics
+    ///
+    /// As [`Chain::supervise`]: [`try_with_config`](Self::try_with_config) gives an error.
     pub fn new(chain: &Chain, service: impl Into<Arc<Service>>, config: SupervisorConfig) -> Self {
         let ours = ConnectionConfig::default().liveness(Liveness::default());
         Self::with_config(chain, service, config, ours)
     }
 
     /// As [`new`](Self::new), with settings for each connection.
+    ///
+    /// # Panics
+    ///
+    /// As [`new`](Self::new).
     pub fn with_config(
         chain: &Chain,
         service: impl Into<Arc<Service>>,
         config: SupervisorConfig,
         ours: ConnectionConfig,
     ) -> Self {
-        // Calls wait by themselves, each as long as it may; nothing is sent past them.
-        let channel = chain.supervise(config.meanwhile(Meanwhile::Fail));
+        Self::over(chain.supervise(waiting_above(config)), service.into(), ours)
+    }
+
+    /// As [`with_config`](Self::with_config).
+    ///
+    /// # Errors
+    ///
+    /// `Stream`, as [`Chain::try_supervise`].
+    pub fn try_with_config(
+        chain: &Chain,
+        service: impl Into<Arc<Service>>,
+        config: SupervisorConfig,
+        ours: ConnectionConfig,
+    ) -> Result<Self, Error> {
+        let channel = chain.try_supervise(waiting_above(config))?;
+        Ok(Self::over(channel, service.into(), ours))
+    }
+
+    fn over(channel: SupervisedChannel, service: Arc<Service>, ours: ConnectionConfig) -> Self {
         let events = channel.events();
         let arbiter = channel.arbiter().clone();
         let shared = Arc::new(Shared {
             channel,
-            service: service.into(),
+            service,
             config: ours,
             current: Mutex::new(None),
         });
@@ -300,6 +325,11 @@ impl SupervisedConnection {
     ) -> Result<R, Error> {
         rpyc_actors::runtime::block_on(self.call(name, args))?
     }
+}
+
+/// Calls wait by themselves, each as long as it may; nothing is sent past them.
+fn waiting_above(config: SupervisorConfig) -> SupervisorConfig {
+    config.meanwhile(Meanwhile::Fail)
 }
 
 /// Has each generation served as soon as it is up: the peer may call, too, and is asked whether it lives.

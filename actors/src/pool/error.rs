@@ -25,6 +25,9 @@ pub enum PoolError {
     /// The pool is closed or draining, or its arbiter has stopped.
     #[error("the pool is closed")]
     Closed,
+    /// The operating system refuses the shared [`Runtime`](crate::Runtime) its threads or descriptors.
+    #[error(transparent)]
+    Runtime(StreamError),
     /// The caller asked for what can never work.
     #[error(transparent)]
     ApiMisuse(StreamError),

@@ -115,6 +115,10 @@ impl<R: Recipe> fmt::Debug for StreamPool<R> {
 
 impl<R: Recipe + From<Endpoint>> StreamPool<R> {
     /// The seed's pool: `pool_size` connections over TCP, all of which are made at once, in the background. Other settings are those of [`PoolConfig`].
+    ///
+    /// # Panics
+    ///
+    /// As [`of`](Self::of).
     pub fn new(host: &str, port: u16, pool_size: usize) -> Self {
         let config = PoolConfig::default()
             .max_size(pool_size)
@@ -128,8 +132,14 @@ impl<R: Recipe + From<Endpoint>> StreamPool<R> {
 
 impl<R: Recipe> StreamPool<R> {
     /// A pool of connections of one recipe.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system refuses the shared [`Runtime`] its threads or descriptors: [`over`](Self::over), with this one recipe, says
+    /// so in an error.
     pub fn of(recipe: R, config: PoolConfig) -> Self {
-        Self::start(vec![recipe], config)
+        let runtime = config.runtime.clone().unwrap_or_else(Runtime::current);
+        Self::start(vec![recipe], &config, runtime)
     }
 
     /// A pool of connections to several endpoints that do the same. The connections are spread over them: each new one, and each that is lent, is at the one
@@ -138,7 +148,7 @@ impl<R: Recipe> StreamPool<R> {
     ///
     /// # Errors
     ///
-    /// `ApiMisuse` when there is no recipe.
+    /// `ApiMisuse` when there is no recipe; `Runtime` when the operating system refuses the shared [`Runtime`] its threads or descriptors.
     pub fn over(
         recipes: impl IntoIterator<Item = R>,
         config: PoolConfig,
@@ -148,13 +158,13 @@ impl<R: Recipe> StreamPool<R> {
             let error = StreamError::misuse("a pool needs at least one endpoint");
             return Err(PoolError::ApiMisuse(error));
         }
-        Ok(Self::start(recipes, config))
+        let runtime = Runtime::or_current(config.runtime.as_ref()).map_err(PoolError::Runtime)?;
+        Ok(Self::start(recipes, &config, runtime))
     }
 
-    fn start(recipes: Vec<R>, config: PoolConfig) -> Self {
-        let runtime = config.runtime.clone().unwrap_or_else(Runtime::current);
+    fn start(recipes: Vec<R>, config: &PoolConfig, runtime: Runtime) -> Self {
         let arbiter = runtime.arbiter().clone();
-        let shared = Shared::new(recipes, &config, runtime);
+        let shared = Shared::new(recipes, config, runtime);
         let doors = Doors::new(&shared);
         let keeper = Keeper::new(doors.mine().clone());
         Self {

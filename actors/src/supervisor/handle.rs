@@ -110,11 +110,32 @@ impl std::fmt::Debug for SupervisedChannel {
 
 impl Chain {
     /// Keeps a connection of this chain up from now on. It is dialled at once; nothing waits for that.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system refuses the shared [`Runtime`] its threads or descriptors: [`try_supervise`](Self::try_supervise) says so in
+    /// an error.
     pub fn supervise(&self, config: SupervisorConfig) -> SupervisedChannel {
+        self.supervise_on(&self.own_runtime().unwrap_or_else(Runtime::current), config)
+    }
+
+    /// As [`supervise`](Self::supervise).
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError::Runtime`], when the operating system refuses the shared [`Runtime`] its threads or descriptors.
+    pub fn try_supervise(
+        &self,
+        config: SupervisorConfig,
+    ) -> Result<SupervisedChannel, StreamError> {
+        let runtime = Runtime::or_current(self.own_runtime().as_ref())?;
+        Ok(self.supervise_on(&runtime, config))
+    }
+
+    fn supervise_on(&self, runtime: &Runtime, config: SupervisorConfig) -> SupervisedChannel {
         let chain = self.clone();
         let line = Arc::new(Line::new(chain.endpoint().text().clone()));
         let meanwhile = config.meanwhile;
-        let runtime = self.own_runtime().unwrap_or_else(Runtime::current);
         let arbiter = runtime.arbiter().clone();
         // Zero means without a limit: who subscribes is never refused.
         let (sender, receiver) = actix::dev::channel::channel(0);
