@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    config::DialFailure,
+    config::{DialFailure, FOR_EVER},
     error::PoolError,
     event::PoolEvent,
     recipe::Retired,
@@ -210,7 +210,7 @@ impl<C> State<C> {
         } else {
             0
         };
-        let wanted = self.line.len() + spare;
+        let wanted = self.line.len().saturating_add(spare);
         while self.opening() < wanted && self.total() < self.max_size {
             let site = lighter_of_two(
                 &self.sites,
@@ -272,7 +272,7 @@ impl<C> State<C> {
     ) {
         let lifetime = self.max_lifetime.map(|most| {
             // Up to a tenth less, so that those made together do not end together.
-            most.mul_f64(1.0 - self.random.f64() / 10.0)
+            most.min(FOR_EVER).mul_f64(1.0 - self.random.f64() / 10.0)
         });
         let site = &mut self.sites[dial.site];
         let endpoint = site.endpoint.clone();

@@ -213,6 +213,23 @@ fn lifetimes_differ_by_up_to_a_tenth() {
 }
 
 #[test]
+fn all_there_may_be_can_be_kept_idle_for_ever() {
+    let for_ever = config()
+        .min_idle(usize::MAX)
+        .max_lifetime(Duration::MAX)
+        .idle_timeout(Duration::MAX);
+    let mut world = World::new(&for_ever, 1, 0);
+    world.get(None);
+    world.keep();
+    assert_eq!(world.dials.len(), 4, "as many as there may be");
+    while !world.dials.is_empty() {
+        world.dial_ends(true);
+    }
+    assert_eq!(world.collect().len(), 1);
+    assert_eq!((world.books.idle(), world.books.in_use()), (3, 1));
+}
+
+#[test]
 fn connections_are_spread_over_endpoints_and_lent_where_less_is_in_use() {
     let config = config().max_size(40).min_idle(40);
     let mut world = World::new(&config, 4, 0);
