@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rpyc_actors::{
-    Channel, Layers, Limits, PipeStream, StreamError, StreamHandle, TcpConfig, codec::Liveness,
-    error::LossReason,
+    Channel, ConnectionEvent, Layers, Limits, PipeStream, StreamError, StreamHandle, TcpConfig,
+    codec::Liveness, error::LossReason,
 };
 use support::{
     chaos::{Chaos, Weather},
@@ -126,9 +126,8 @@ async fn any_byte_of_a_frame_is_a_sign_of_life() {
     assert_silent(&loss(&channel).await);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_false_alarm_under_full_load_and_with_a_reader_that_sleeps() {
-    let (one, other) = pair_of(Limits::default(), &layers()).await;
+/// Both ends send all they can, and nobody reads for longer than the silence that is borne.
+async fn crowd(kind: &'static str, one: Channel, other: Channel) {
     let flood = |channel: Channel| async move {
         let started = Instant::now();
         let mut sent = 0u64;
@@ -143,19 +142,50 @@ async fn no_false_alarm_under_full_load_and_with_a_reader_that_sleeps() {
         tokio::spawn(flood(one.clone())),
         tokio::spawn(flood(other.clone())),
     );
-    // Nobody reads for longer than the silence that is borne.
     tokio::time::sleep(QUICK * 2).await;
     let drain = |channel: Channel| async move {
         let mut count = 0u64;
-        while channel.recv().await.expect("alive").is_some() {
-            count += 1;
+        loop {
+            match channel.recv().await {
+                Ok(Some(_)) => count += 1,
+                Ok(None) => break count,
+                Err(error) => panic!("{kind}: {error}"),
+            }
         }
-        count
     };
     let (from_other, from_one) =
         within("draining", async { tokio::join!(drain(one), drain(other)) }).await;
-    assert_eq!(there.await.expect("no panic").expect("alive"), from_one);
-    assert_eq!(back.await.expect("no panic").expect("alive"), from_other);
+    assert_eq!(there.await.expect("no panic").expect(kind), from_one);
+    assert_eq!(back.await.expect("no panic").expect(kind), from_other);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_false_alarm_under_full_load_and_with_a_reader_that_sleeps() {
+    let mut pairs = pairs().await;
+    #[cfg(feature = "encrypt")]
+    {
+        use rpyc_actors::{Key, codec::EncryptConfig};
+        let config = EncryptConfig::new(Key::new([1; 32])).liveness(Liveness::new(QUICK));
+        let (one, other) = pair_of(Limits::default(), &Layers::new().encrypt(config)).await;
+        pairs.push(("encrypted", one, other));
+    }
+    let layers = || Layers::new().resume(support::resumed::plain().liveness(Liveness::new(QUICK)));
+    let line = support::resumed::Line::new(Weather::default(), layers(), layers()).await;
+    pairs.push(("session", line.client.clone(), line.server.clone()));
+    let (_watcher, mut events) = support::resumed::watch(&line.client).await;
+    let crowds = pairs
+        .into_iter()
+        .map(|(kind, one, other)| tokio::spawn(crowd(kind, one, other)));
+    for crowd in crowds.collect::<Vec<_>>() {
+        crowd.await.expect("no panic");
+    }
+    // A session that took its link for dead would go on over the next one.
+    while let Ok(event) = events.try_recv() {
+        assert!(
+            !matches!(event, ConnectionEvent::Detached { .. }),
+            "{event:?}"
+        );
+    }
 }
 
 #[tokio::test]
