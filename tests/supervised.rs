@@ -270,6 +270,9 @@ async fn a_panic_is_the_reason_that_a_server_of_ours_gives_itself() {
     let service = Service::new("Panics")
         .function("add", |a: i64, b: i64| a + b)
         .function("panic", || -> i64 { panic!("on purpose, in a function") })
+        .blocking_function("panic_elsewhere", || -> i64 {
+            panic!("on purpose, on another thread")
+        })
         .on_disconnect(move |connection| {
             let _ = tell.send(connection.end_reason());
         });
@@ -278,21 +281,26 @@ async fn a_panic_is_the_reason_that_a_server_of_ours_gives_itself() {
         .expect("a free port");
     let client = supervised(server.port().expect("TCP"));
     adds(&client).await;
-    let error = within("the call", client.call::<i64>("panic", ()))
-        .await
-        .expect_err("it panics");
-    assert!(matches!(error, Error::MayHaveRun(_)), "{error}");
-    let reason = within("the end", told.recv()).await.expect("a service");
-    let Some(StreamError::ConnectionLost(lost)) = reason else {
-        panic!("{reason:?}");
-    };
-    assert!(
-        matches!(&lost.reason, LossReason::Panicked(what) if &**what == "on purpose, in a function"),
-        "{lost}"
-    );
-    // The server lives, and the supervisor is back at once.
-    adds(&client).await;
-    assert!(client.channel().stats().generation >= 2);
+    for (name, text) in [
+        ("panic", "on purpose, in a function"),
+        ("panic_elsewhere", "on purpose, on another thread"),
+    ] {
+        let error = within("the call", client.call::<i64>(name, ()))
+            .await
+            .expect_err("it panics");
+        assert!(matches!(error, Error::MayHaveRun(_)), "{error}");
+        let reason = within("the end", told.recv()).await.expect("a service");
+        let Some(StreamError::ConnectionLost(lost)) = reason else {
+            panic!("{reason:?}");
+        };
+        assert!(
+            matches!(&lost.reason, LossReason::Panicked(what) if &**what == text),
+            "{lost}"
+        );
+        // The server lives, and the supervisor is back at once.
+        adds(&client).await;
+    }
+    assert!(client.channel().stats().generation >= 3);
 }
 
 /// A host that is gone without a word: the loopback of a network namespace goes down, with a call under way.

@@ -115,9 +115,12 @@ impl Function {
                         function.call(arguments)
                     });
                     Running::Later(Box::pin(async move {
-                        work.await.unwrap_or_else(|_| {
-                            Err(Exception::runtime_error("the function panicked"))
-                        })
+                        work.await
+                            .unwrap_or_else(|error| match error.try_into_panic() {
+                                // It ends the connection, as those of other functions do.
+                                Ok(panic) => std::panic::resume_unwind(panic),
+                                Err(_) => Err(Exception::runtime_error("the function was not run")),
+                            })
                     }))
                 }
                 Err(exception) => Running::Done(Err(exception)),
