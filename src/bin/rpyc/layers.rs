@@ -11,7 +11,7 @@ use crate::Failure;
 #[derive(Args, Debug)]
 #[group(skip)]
 pub(crate) struct Arguments {
-    /// A layer of the channel, from the application to the socket: zlib:9, snappy, batch:20,50ms, encrypt:KEYFILE, buffer:32768, monitor
+    /// A layer of the channel, from the application to the socket: zlib:9, snappy, batch:20,50ms, liveness:15s, resume, encrypt:KEYFILE, buffer:32768, monitor
     #[arg(long = "layer", value_name = "LAYER")]
     layers: Vec<LayerSpec>,
 }

@@ -71,6 +71,9 @@ Layers (--layer, from the application to the socket):
   batch:20,50ms        waits for 20 messages or 50 ms, and sends them in one write
   zlib:9               compresses; Python's rpyc reads it
   snappy               compresses fast; the other end needs the same layer
+  liveness:15s         signs of life; takes the other end, which needs the same layer, for dead after so long
+  resume               a session that goes on over new connections; the other end needs the same layer, and encryption
+                       or TLS stands below it, or resume:insecure
   encrypt:KEYFILE      encrypts with a key of rpyc keygen; the other end needs the same layer and key
   buffer:32768         joins small writes
   monitor              counts what passes, and says so on standard error at the end
