@@ -127,6 +127,11 @@ impl StreamError {
         matches!(self, Self::ConnectionLost(error) if matches!(error.reason, LossReason::CutOff))
     }
 
+    /// True when the ends do not go together, and will not the next time either.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Encryption(error) if error.is_refusal)
+    }
+
     /// True when the connection is gone for a reason that a new connection may cure.
     pub fn is_connection_lost(&self) -> bool {
         matches!(self, Self::ConnectionLost(_))
@@ -411,6 +416,8 @@ pub struct EncryptionError {
     pub what: Arc<str>,
     /// The endpoint it came from.
     pub endpoint: Option<Arc<str>>,
+    /// The ends hold the same key and do not go together, so a new connection cures nothing.
+    pub is_refusal: bool,
 }
 
 impl EncryptionError {
@@ -419,6 +426,15 @@ impl EncryptionError {
         Self {
             what: what.into(),
             endpoint: None,
+            is_refusal: false,
+        }
+    }
+
+    /// The ends do not go together, in words.
+    pub(crate) fn refusal(what: impl Into<Arc<str>>) -> Self {
+        Self {
+            is_refusal: true,
+            ..Self::new(what)
         }
     }
 }

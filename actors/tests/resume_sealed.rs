@@ -17,6 +17,7 @@ use certificates::{Ca, Folder};
 use rpyc_actors::{
     ConnectionEvent, Key, Layers, StreamError,
     codec::{EncryptConfig, ResumeConfig},
+    error::{LossReason, SessionLost},
 };
 use support::{
     chaos::{Chaos, Cut, Weather},
@@ -175,4 +176,26 @@ async fn a_wrong_key_is_told_before_long() {
         .await
         .expect_err("refused");
     assert!(matches!(error, StreamError::ConnectionLost(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_session_ends_when_the_server_comes_back_with_other_terms() {
+    let line = Line::new(Weather::default(), layers(), layers()).await;
+    let port = line.listener.port().expect("TCP");
+    line.listener.stop();
+    within("stopping", line.listener.stopped()).await;
+    let without = Layers::new().encrypt(EncryptConfig::new(Arc::new(Key::new([1; 32]))));
+    let (_other, _accepted) = listen(&format!("tcp://127.0.0.1:{port}"), &without).await;
+    line.chaos.cut(Cut::Reset);
+    // Long before `linger` is over.
+    let error = within("the refusal", line.client.recv())
+        .await
+        .expect_err("refused");
+    let StreamError::ConnectionLost(lost) = &error else {
+        panic!("{error}");
+    };
+    let LossReason::SessionLost(SessionLost::Fault(why)) = &lost.reason else {
+        panic!("{error}");
+    };
+    assert!(matches!(**why, StreamError::Encryption(_)), "{why}");
 }

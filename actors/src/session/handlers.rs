@@ -4,7 +4,7 @@ use actix::{Actor, Handler};
 use tokio::time::Instant;
 
 use super::{
-    actor::{Evict, GoAway, Session, TakeLink},
+    actor::{Evict, GoAway, Keeper, Session, TakeLink},
     link::FromLink,
 };
 use crate::{
@@ -160,8 +160,14 @@ impl Handler<FromLink<Lost>> for Session {
     type Result = ();
 
     fn handle(&mut self, lost: FromLink<Lost>, _: &mut WorkContext<Self>) {
-        if self.is_present(lost.number) {
-            self.lose_link(lost.message.0);
+        if !self.is_present(lost.number) {
+            return;
+        }
+        let Lost(error) = lost.message;
+        if error.is_refusal() && matches!(self.keeper, Keeper::Dialler(_)) {
+            self.codec.handle_refusal(error);
+        } else {
+            self.lose_link(error);
         }
     }
 }

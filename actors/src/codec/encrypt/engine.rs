@@ -244,7 +244,8 @@ impl Engine {
             Err(what) => {
                 let session = Session::new(&self.config, &secrets, Agreed::NOTHING, now);
                 self.state = State::Open(Box::new(session));
-                let error = EncryptionError::new(format!("the peer does not go with us: {what}"));
+                let error =
+                    EncryptionError::refusal(format!("the peer does not go with us: {what}"));
                 Err(Fault::Told(Reason::Refused, error.into()))
             }
         }
@@ -286,7 +287,7 @@ impl Engine {
             Heard::Close(reason) => {
                 let error = match reason {
                     reason if reason == Reason::Refused as u8 => {
-                        EncryptionError::new("the peer refused what this end asks for").into()
+                        EncryptionError::refusal("the peer refused what this end asks for").into()
                     }
                     reason if reason == Reason::BadRecord as u8 => {
                         EncryptionError::new("the peer could not open what came from this end")

@@ -114,6 +114,16 @@ impl Resume {
         self.end(None);
     }
 
+    /// The ends do not go together, and never will: the session begins with no link, or finds none any more.
+    pub fn handle_refusal(&mut self, error: StreamError) {
+        let error = if self.ticket.is_some() {
+            self.session_lost(SessionLost::Fault(Arc::new(error)))
+        } else {
+            error
+        };
+        self.end((!self.is_done()).then_some(error));
+    }
+
     /// Others need the room that this session takes.
     pub fn handle_eviction(&mut self) {
         self.end(Some(self.session_lost(SessionLost::Evicted)));
