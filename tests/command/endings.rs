@@ -169,6 +169,32 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
+fn a_second_signal_leaves_no_file_behind() {
+    // Sessions may come back while a server drains, so it listens until then.
+    for round in 0..4 {
+        let path = SocketPath::new(&format!("twice-{round}"));
+        let layers = ["--layer", "resume"];
+        let mut server = Served::start(&[&path.endpoint()], &[&["-v"], &layers[..]].concat());
+        let endpoint = server.endpoint().to_owned();
+        let call = [&["call", &endpoint, "sleep", "25"], &layers[..]].concat();
+        let mut call = command(&call)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("rpyc starts");
+        server.logs.until("sleeping");
+        server.signal("TERM");
+        server.logs.until("draining");
+        server.signal("TERM");
+        let status = end_of(&mut server.child);
+        // It would look for its server for a minute.
+        call.kill().expect("it waits");
+        call.wait().expect("it was killed");
+        assert_eq!(status.code(), Some(143));
+        assert!(!path.0.exists(), "round {round}: the socket's file stays");
+    }
+}
+
+#[test]
 fn calls_that_outlive_the_drain_are_cut_off() {
     let mut server = Served::start(&["tcp://127.0.0.1:0"], &["-v", "--drain", "200ms"]);
     let endpoint = server.endpoint().to_owned();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use rpyc::{
-    Chain, Connection, Endpoint, Server, ServerConfig, StreamError, endpoint::parse_duration,
-    protocol::Limits,
+    Chain, Connection, Endpoint, Listener, Server, ServerConfig, StreamError,
+    endpoint::parse_duration, protocol::Limits,
 };
 
 use crate::{
@@ -87,7 +87,19 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     signals.next().await;
     tracing::info!(connections = server.connections(), "draining");
-    if !signals.unless(server.drain(arguments.drain)).await {
+    let listeners = server.listeners().to_vec();
+    let in_time = tokio::select! {
+        in_time = server.drain(arguments.drain) => in_time,
+        number = signals.next() => {
+            // Clients of sessions could come back until now. The file of a unix socket goes with its listener.
+            listeners.iter().for_each(Listener::stop);
+            for listener in &listeners {
+                listener.stopped().await;
+            }
+            std::process::exit(128 + number)
+        }
+    };
+    if !in_time {
         eprintln!("rpyc: calls were cut off after {:?}", arguments.drain);
     }
     Ok(())
