@@ -117,6 +117,31 @@ fn what_is_laid_down_while_the_desks_are_closed_is_gathered_or_refused() {
     });
 }
 
+#[test]
+fn whoever_waited_for_a_desk_while_it_was_closed_lays_nothing_there() {
+    let now = start_of_virtual_time();
+    let desks = Desks::new(now);
+    let starts = Barrier::new(2);
+    for round in 0..200 {
+        desks.open(now);
+        let refused = std::thread::scope(|threads| {
+            let desk = desks.desks[0].0.lock();
+            let waiting = threads.spawn(|| {
+                starts.wait();
+                desks.put(0, member(1, now))
+            });
+            starts.wait();
+            // Most find it open in this time, and then stand before the lock; the others find it closed, which is as good.
+            (0..100).for_each(|_| std::thread::yield_now());
+            desks.are_open.store(false, Relaxed);
+            drop(desk);
+            waiting.join().expect("it does not panic")
+        });
+        assert_eq!(number(refused), Some(1), "round {round}");
+        assert_eq!(lying(&desks), 0, "round {round}");
+    }
+}
+
 fn lying<C>(desks: &Desks<C>) -> usize {
     let lies = |desk: &&Apart<Mutex<Desk<C>>>| desk.0.lock().member.is_some();
     desks.desks.iter().filter(lies).count()
