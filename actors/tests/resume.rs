@@ -6,40 +6,17 @@ use std::time::{Duration, Instant};
 
 use rpyc_actors::{
     Channel, ConnectionEvent, Layers, Runtime, StreamError,
-    codec::ResumeConfig,
-    error::{LossReason, SessionLost},
+    codec::{Liveness, ResumeConfig},
+    error::SessionLost,
 };
 use support::{
     chaos::{Chaos, Cut, Weather},
-    resumed::{Line, dial, gaps, listen, listen_on, numbered, plain, storm, storms, watch},
+    resumed::{
+        Line, dial, exchange, gaps, listen, listen_on, numbered, plain, session_lost, storm,
+        storms, watch,
+    },
     until, within,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-/// Why the session of a channel was lost.
-async fn session_lost(channel: &Channel) -> SessionLost {
-    loop {
-        match within("the loss", channel.recv()).await {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("an orderly end"),
-            Err(StreamError::ConnectionLost(lost)) => match lost.reason {
-                LossReason::SessionLost(why) => return why,
-                other => panic!("not the session: {other}"),
-            },
-            Err(other) => panic!("no loss: {other}"),
-        }
-    }
-}
-
-/// Asks and is answered, whichever link there is.
-async fn exchange(client: &Channel, server: &Channel) {
-    client.send("question").await.expect("the session lives");
-    let asked = within("a question", server.recv()).await.expect("no loss");
-    assert_eq!(asked.as_deref(), Some(&b"question"[..]));
-    server.send("answer").await.expect("the session lives");
-    let answer = within("an answer", client.recv()).await.expect("no loss");
-    assert_eq!(answer.as_deref(), Some(&b"answer"[..]));
-}
 
 #[tokio::test]
 async fn frames_pass_and_both_ends_close_in_order() {
@@ -260,97 +237,6 @@ async fn an_abort_is_told_to_the_peer() {
 }
 
 #[tokio::test]
-async fn of_too_many_sessions_without_a_link_the_oldest_goes() {
-    let server = Layers::new().resume(plain().max_detached(2, 1 << 30));
-    let (listener, mut accepted) = listen("tcp://127.0.0.1:0", &server).await;
-    let port = listener.port().expect("TCP");
-    let mut lines = Vec::new();
-    for seed in 0..3 {
-        let chaos = Chaos::before(port, seed, Weather::default()).await;
-        let endpoint = format!("tcp://127.0.0.1:{}", chaos.port());
-        let client = dial(&endpoint, Layers::new().resume(plain()))
-            .await
-            .expect("the proxy listens");
-        let far = within("a session", accepted.recv())
-            .await
-            .expect("it listens");
-        exchange(&client, &far).await;
-        lines.push((chaos, client, far));
-    }
-    for (number, (chaos, _, _)) in lines.iter().enumerate() {
-        chaos.weather(Weather {
-            stillborn: true,
-            ..Weather::default()
-        });
-        chaos.cut(Cut::Reset);
-        let due = (number + 1).min(2);
-        until("the server notices", || {
-            let stats = server.sessions();
-            stats.detached == due && stats.evicted == u64::from(number == 2)
-        })
-        .await;
-    }
-    let why = session_lost(&lines[0].2).await;
-    assert!(matches!(why, SessionLost::Evicted), "{why}");
-    for (chaos, _, _) in &lines {
-        chaos.weather(Weather::default());
-    }
-    let why = session_lost(&lines[0].1).await;
-    assert!(matches!(why, SessionLost::Unknown), "{why}");
-    for (_, client, far) in &lines[1..] {
-        exchange(client, far).await;
-    }
-}
-
-/// Each costs whoever asks for it a connection of 20 bytes.
-#[tokio::test]
-async fn whoever_leaves_sessions_behind_pushes_out_its_own() {
-    let server = Layers::new().resume(plain().max_detached(2, 1 << 30));
-    let (listener, mut accepted) = listen("tcp://127.0.0.1:0", &server).await;
-    let port = listener.port().expect("TCP");
-    let chaos = Chaos::before(port, 1, Weather::default()).await;
-    let endpoint = format!("tcp://127.0.0.1:{}", chaos.port());
-    let client = dial(&endpoint, Layers::new().resume(plain()))
-        .await
-        .expect("the proxy listens");
-    let far = within("a session", accepted.recv())
-        .await
-        .expect("it listens");
-    exchange(&client, &far).await;
-    chaos.weather(Weather {
-        stillborn: true,
-        ..Weather::default()
-    });
-    chaos.cut(Cut::Reset);
-    until("the server notices", || server.sessions().detached == 1).await;
-    for number in 0..5 {
-        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-        socket
-            .bind(([127, 0, 0, 2], 0).into())
-            .expect("all of 127.0.0.0/8 is this machine");
-        let mut stranger = within("connecting", socket.connect(([127, 0, 0, 1], port).into()))
-            .await
-            .expect("it listens");
-        let ask = b"\x01\0\x0drpyR\x01\0\0\0\0\0\0\0\0\x02\0\0";
-        stranger.write_all(ask).await.expect("it reads");
-        stranger.read_u8().await.expect("an answer");
-        drop(stranger);
-        until("the server notices", || {
-            let stats = server.sessions();
-            stats.detached == 2 && stats.evicted == number || stats.evicted > number
-        })
-        .await;
-    }
-    chaos.weather(Weather::default());
-    exchange(&client, &far).await;
-    until("only the last stranger waits", || {
-        let stats = server.sessions();
-        (stats.alive, stats.detached, stats.evicted) == (2, 1, 4)
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn channels_over_a_bare_stream_are_refused() {
     let (stream, _peer) = support::stream_and_peer(rpyc_actors::TcpConfig::default()).await;
     let channel = Layers::new().resume(plain()).channel(stream);
@@ -438,6 +324,31 @@ async fn storm_of_resets() {
 async fn storm_of_ends() {
     let line = Line::plain(Weather::default()).await;
     storm("ends", &line, storms(), Cut::Finish).await;
+}
+
+#[tokio::test]
+async fn storm_of_holes() {
+    // Nobody is told, so each end has to notice the silence.
+    let quick = || plain().liveness(Liveness::new(Duration::from_millis(300)));
+    let layers = || Layers::new().resume(quick());
+    let line = Line::new(Weather::default(), layers(), layers()).await;
+    storm("holes", &line, storms().min(5), Cut::BlackHole).await;
+}
+
+#[tokio::test]
+async fn storm_of_small_and_late_pieces() {
+    for (name, write, delay) in [
+        ("small pieces", 1..=7, Duration::ZERO),
+        ("late pieces", 1..=1400, Duration::from_millis(1)),
+    ] {
+        let weather = Weather {
+            write,
+            delay,
+            ..Weather::default()
+        };
+        let line = Line::plain(weather).await;
+        storm(name, &line, storms().min(10), Cut::Reset).await;
+    }
 }
 
 #[tokio::test]
