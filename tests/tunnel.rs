@@ -215,6 +215,11 @@ fn what_is_unsafe_is_refused() {
         .concat(),
     );
     assert!(said.contains("nothing would be encrypted"), "{said}");
+    for end in ["client", "server"] {
+        let said = tunnel(&[&[end, "--listen", near, "--to", near], &resume[..]].concat());
+        assert!(said.contains("take them over"), "{said}");
+        assert!(said.contains("--insecure-resume"), "{said}");
+    }
     let anybody = "tls://192.0.2.1:7000?verify=insecure";
     let said = tunnel(&["client", "--listen", near, "--to", anybody]);
     assert!(said.contains("could pose as the server"), "{said}");

@@ -52,6 +52,20 @@ fn listening_for_other_machines_takes_a_word() {
 }
 
 #[test]
+fn sessions_over_plain_tcp_take_a_word() {
+    let plain = "tcp://127.0.0.1:0";
+    let text = refused(2, &["serve", "--listen", plain, "--layer", "resume"]);
+    assert!(
+        text.contains("take them over") && text.contains("resume:insecure"),
+        "{text}"
+    );
+    let layers = ["--layer", "resume:insecure"];
+    let server = Served::start(&[plain], &layers);
+    let call = ["call", server.endpoint(), "add", "1", "2"];
+    assert_eq!(printed(&[&call[..], &layers].concat()), "3");
+}
+
+#[test]
 fn no_connection_or_a_lost_one_ends_with_69() {
     // A port that was just free; nobody else is asked to take it.
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::Args;
-use rpyc::{Chain, Channel, LayerSpec, Layers, layers::LayerError};
+use rpyc::{Chain, Channel, Endpoint, LayerSpec, Layers, layers::LayerError};
 
 use crate::Failure;
 
@@ -39,6 +39,23 @@ impl Arguments {
     /// True when nobody is let in without a key.
     pub(crate) fn are_guarded(&self) -> bool {
         self.layers.iter().any(LayerSpec::is_guarded)
+    }
+
+    /// Refuses sessions that can be taken over by whoever reads along: each connection would be refused.
+    pub(crate) fn check_sessions(&self, endpoint: &Endpoint, way_out: &str) -> Result<(), Failure> {
+        let is_readable = !self.are_guarded() && !matches!(endpoint.scheme(), "tls" | "unix");
+        if is_readable
+            && self
+                .layers
+                .iter()
+                .any(|layer| layer.to_string() == "resume")
+        {
+            return Err(Failure::Usage(format!(
+                "refusing to resume sessions over {endpoint}: whoever can read along could take them over. Give --layer encrypt:KEYFILE, \
+                 tls://, a unix socket, or {way_out} if that is what you want"
+            )));
+        }
+        Ok(())
     }
 
     /// Connects to an endpoint with these layers.

@@ -76,6 +76,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
                  tls:// with ca or --layer encrypt:KEYFILE, or --insecure if that is what you want"
             )));
         }
+        arguments
+            .layers
+            .check_sessions(&endpoint, "--layer resume:insecure")?;
         endpoints.push(endpoint);
     }
     let config = ServerConfig::default().layers(arguments.layers.layers()?);

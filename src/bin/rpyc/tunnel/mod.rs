@@ -143,6 +143,13 @@ impl Settings {
         if !self.insecure {
             guard::check(end, &listen, &to, is_sealed).map_err(Failure::Usage)?;
         }
+        if !self.insecure_resume {
+            let channel = match end {
+                End::Client => &to,
+                End::Server => &listen,
+            };
+            self.layers.check_sessions(channel, "--insecure-resume")?;
+        }
         if end == End::Server && !is_sealed && !listen.is_local() && !listen.is_guarded() {
             tracing::warn!(%listen, "whoever connects reaches the target, since no proof is wanted of clients");
         }
