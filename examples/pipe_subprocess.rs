@@ -1,33 +1,20 @@
-//! The seed's example of pipes: a pair of connected streams, and a service in a subprocess.
+//! The seed's example of pipes: a pair of connected streams, and a classic server in a subprocess.
 //!
 //!     cargo run --example pipe_subprocess
 //!
-//! The peer is a Python RPyC server whose stream is its standard input and output. The example starts it, checks what it shows, and ends by
-//! itself.
+//! The peer is Python's `rpyc_classic` whose stream is its standard input and output. The example starts it, has it execute Python, checks
+//! what it shows, and ends by itself.
 
 #[path = "../tests/support/python.rs"]
 mod python;
 
+use std::sync::mpsc;
+
 use python::Script;
 use rpyc::{
-    Channel, Connection, Error, PipeStream, Service, VoidService, create_pipe_stream,
-    stream::Address,
+    Channel, ClassicService, Connection, Error, Function, PipeStream, Service, VoidService,
+    create_pipe_stream, stream::Address,
 };
-
-const PEER: &str = r#"
-import os, sys
-import rpyc
-from rpyc.core.stream import PipeStream
-
-class Greeter(rpyc.Service):
-    def exposed_greet(self, show):
-        show(f"Hello from subprocess {os.getpid()}")
-        return os.getpid()
-
-stream = PipeStream(os.fdopen(os.dup(0), "rb", 0), os.fdopen(os.dup(1), "wb", 0))
-os.dup2(2, 1)  # what is printed by accident must not get into the stream
-rpyc.connect_stream(stream, Greeter()).serve_all()
-"#;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -42,7 +29,7 @@ async fn main() -> Result<(), Error> {
     tokio::join!(client.close(), server.close());
 
     // The other end in a process of its own.
-    let command = Script::Text(PEER).command(&[]);
+    let command = Script::File("classic.py").command(&["--stdio"]);
     let words = std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|word| word.to_string_lossy().into_owned());
@@ -50,11 +37,19 @@ async fn main() -> Result<(), Error> {
     let Some(Address::Process(id)) = pipe_stream.peer_address().cloned() else {
         panic!("the stream leads to a process");
     };
-    let conn = Connection::new(Channel::new(pipe_stream), VoidService);
-    // A callback, which the subprocess calls before it answers.
-    let show = rpyc::Function::new("show", |text: String| println!("subprocess  {text}"));
-    let told: i64 = conn.call("greet", (show,)).await?;
-    assert_eq!(told, i64::from(id));
+    let conn = Connection::new(Channel::new(pipe_stream), ClassicService);
+    // Its standard output is the stream, so what is executed there prints through a function of this end.
+    let (sender, printed) = mpsc::channel();
+    let print = Function::new("print", move |text: String| {
+        println!("subprocess  {text}");
+        // Nobody listens any more when this end has failed.
+        let _ = sender.send(text);
+    });
+    conn.namespace().await?.set_item("print", print).await?;
+    conn.execute("import os\nprint(f'Hello from subprocess {os.getpid()}')")
+        .await?;
+    let printed: Vec<String> = printed.try_iter().collect();
+    assert_eq!(printed, [format!("Hello from subprocess {id}")]);
     conn.close().await;
     println!("closed      and process {id} has ended");
     Ok(())

@@ -2,43 +2,33 @@
 //!
 //!     cargo run --example unix_socket
 //!
-//! The peer is a Python `ThreadedServer` on a socket file. The example starts it, checks what it shows, and ends by itself.
+//! The peer is a classic server, a Python `ThreadedServer(SlaveService, socket_path=…)`: its modules are used as if they were here. The example
+//! starts it, checks what it shows, and ends by itself.
 
 #[path = "../tests/support/python.rs"]
 mod python;
 
 use python::{Peer, Script};
-use rpyc::{Channel, Connection, Error, VoidService, create_unix_stream};
-
-const PEER: &str = r#"
-import os, sys
-import rpyc
-from rpyc.utils.server import ThreadedServer
-
-class Files(rpyc.Service):
-    def exposed_listdir(self, path):
-        return tuple(sorted(os.listdir(path)))
-
-server = ThreadedServer(Files(), socket_path=sys.argv[1])
-server._listen()
-print("READY", sys.argv[1], flush=True)
-server.start()
-"#;
+use rpyc::{Channel, ClassicService, Connection, Error, create_unix_stream};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let folder = std::env::temp_dir().join(format!("rpyc-example-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     let path = folder.join("rpyc.sock");
-    let peer = Peer::start(Script::Text(PEER), &[&path.display().to_string()]);
+    let peer = Peer::start(
+        Script::File("classic.py"),
+        &["--unix", &path.display().to_string()],
+    );
 
     let unix_stream = create_unix_stream(&path).await?;
     println!("stream  {}", unix_stream.endpoint());
     let channel = Channel::new(unix_stream);
-    let conn = Connection::new(channel, VoidService);
+    let conn = Connection::new(channel, ClassicService);
 
     let shown = folder.display().to_string();
-    let local_files: Vec<String> = conn.call("listdir", (shown,)).await?;
+    let os = conn.module("os").await?;
+    let local_files: Vec<String> = os.call("listdir", (shown,)).await?;
     println!("files   {local_files:?}");
     assert_eq!(local_files, ["rpyc.sock"]);
 
