@@ -378,6 +378,17 @@ fn connections_above_a_limit_are_refused() {
     client.says("carried");
     let again = (client.connect(), target.accept());
     drop((second, again));
+    // None at all is a slip of the pen, and no tunnel.
+    for limit in ["--max-connections", "--max-per-address"] {
+        let near = "tcp://127.0.0.1:0";
+        let said = refused(
+            2,
+            &[
+                "tunnel", "client", "--listen", near, "--to", near, limit, "0",
+            ],
+        );
+        assert!(said.contains(limit), "{said}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 mod carry;
 mod guard;
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use rpyc::{Endpoint, Layers, Limits, Listener, ListenerConfig, endpoint::parse_duration};
@@ -65,11 +65,11 @@ struct Settings {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     drain: Duration,
     /// Connections at once
-    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
-    max_connections: usize,
+    #[arg(long, value_name = "COUNT", default_value = "10000")]
+    max_connections: NonZeroUsize,
     /// Connections at once from one address; as many as there may be in all, since a tunnel's connections come from its other end
     #[arg(long, value_name = "COUNT")]
-    max_per_address: Option<usize>,
+    max_per_address: Option<NonZeroUsize>,
     /// Bytes that a connection holds at most in one direction, on each of its two sides. More does not help: what is on its way between
     /// machines is the system's
     #[arg(long, value_name = "BYTES", default_value_t = BUFFER)]
@@ -173,12 +173,13 @@ impl Settings {
         layers: Layers,
     ) -> Result<(Arc<Tunnel>, Listener), Failure> {
         // A client's connections may all come at once, and those who shake hands are counted among the others.
-        let layers = layers.max_handshakes(self.max_connections);
+        let most = self.max_connections.get();
+        let layers = layers.max_handshakes(most);
         let tunnel = Tunnel::new(end, to, layers, self.layers.are_guarded());
         let config = ListenerConfig::default()
-            .max_connections(self.max_connections)
-            .max_per_address(self.max_per_address.unwrap_or(self.max_connections))
-            .max_handshakes(self.max_connections)
+            .max_connections(most)
+            .max_per_address(self.max_per_address.map_or(most, NonZeroUsize::get))
+            .max_handshakes(most)
             .backlog(BACKLOG);
         let carrying = tunnel.clone();
         let listener = Listener::bind(listen, config, move |stream| carrying.accept(stream))
