@@ -431,6 +431,7 @@ impl EncryptionError {
     }
 
     /// The ends do not go together, in words.
+    #[cfg(feature = "encrypt")]
     pub(crate) fn refusal(what: impl Into<Arc<str>>) -> Self {
         Self {
             is_refusal: true,
