@@ -6,6 +6,7 @@ use std::{
     net::{TcpListener, TcpStream},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
+    thread::JoinHandle,
     time::Instant,
 };
 
@@ -20,6 +21,8 @@ pub(crate) struct End {
     /// What it listens on.
     pub(crate) endpoint: String,
     logs: Arc<Mutex<String>>,
+    /// Fills them until there is no more.
+    reader: Option<JoinHandle<()>>,
 }
 
 impl End {
@@ -33,7 +36,7 @@ impl End {
             .expect("the command can be started");
         let logs = Arc::<Mutex<String>>::default();
         let (kept, mut err) = (logs.clone(), child.stderr.take().expect("stderr is piped"));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(count) = err.read(&mut bytes)
                 && count > 0
@@ -53,6 +56,7 @@ impl End {
             endpoint: endpoint.to_owned(),
             child,
             logs,
+            reader: Some(reader),
         }
     }
 
@@ -111,9 +115,13 @@ impl End {
         entries.count()
     }
 
-    /// Waits until it has ended.
+    /// Waits until it has ended, and all that it said is there.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        end_of(&mut self.child)
+        let status = end_of(&mut self.child);
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("no panic");
+        }
+        status
     }
 }
 
