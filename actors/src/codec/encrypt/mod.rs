@@ -176,18 +176,18 @@ impl Codec for Encrypt {
         let mut text = Text::new(kept + unit.len());
         let had_ended = self.engine.has_peer_finished();
         let result = self.take(&unit, &mut text, now);
+        let has_ended = !had_ended && self.engine.has_peer_finished();
+        let is_alone = !has_ended && result.is_ok();
         // What came in front of a bad record is still good.
-        let mut opened = text.into_bytes().and_then(|(bytes, memory)| {
+        let opened = text.into_bytes().and_then(|(bytes, memory)| {
             credit.set(memory + BATCH_COST);
             let unit = bytes.into();
-            self.engine.outputs.up_through(Read { unit, credit })
-        });
-        let has_ended = !had_ended && self.engine.has_peer_finished();
-        if (has_ended || result.is_err())
-            && let Some(Read { unit, credit }) = opened.take()
-        {
+            if is_alone {
+                return self.engine.outputs.up_through(Read { unit, credit });
+            }
             self.engine.outputs.up(unit, credit);
-        }
+            None
+        });
         if has_ended {
             self.engine.outputs.end();
         }

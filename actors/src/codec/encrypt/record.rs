@@ -180,7 +180,6 @@ impl Sealer {
                 }
             });
             left -= length;
-            self.early = self.early.saturating_sub(length);
         }
         sealed.push(block.take());
         sealed
@@ -195,7 +194,6 @@ impl Sealer {
                 append(bytes, piece);
             }
         });
-        self.early = self.early.saturating_sub(length);
         record.into()
     }
 
@@ -238,6 +236,7 @@ impl Sealer {
         block.put_slice(&tag);
         self.records += 1;
         self.bytes += length as u64;
+        self.early = self.early.saturating_sub(length);
     }
 }
 
