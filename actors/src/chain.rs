@@ -27,6 +27,17 @@ use crate::{
 pub(crate) type Stack<U> =
     Arc<dyn Fn(Box<dyn Below<U>>, &StreamHandle, u32) -> Box<dyn Below<U>> + Send + Sync>;
 
+/// What is uppermost once all of `stacks`, of which the last is the lowest, stand on `below`.
+pub(crate) fn stacked<U: crate::unit::Unit>(
+    stacks: &[Stack<U>],
+    below: Box<dyn Below<U>>,
+    stream: &StreamHandle,
+    needed: u32,
+) -> Box<dyn Below<U>> {
+    let each = stacks.iter().rev();
+    each.fold(below, |below, stack| stack(below, stream, needed))
+}
+
 fn stack<C, U>(make: impl Fn(&StreamHandle, u32) -> C + Send + Sync + 'static) -> Stack<U>
 where
     C: Codec<Above = U, Below = U>,
@@ -288,23 +299,14 @@ impl Layers {
         let needed = self.needed();
         let framing = Box::new(work::start(Layer::of(framing)));
         let lowest = lowest(framing, stream, needed);
-        Down::Layers(
-            others
-                .iter()
-                .rev()
-                .fold(lowest, |below, stack| stack(below, stream, needed)),
-        )
+        Down::Layers(stacked(others, lowest, stream, needed))
     }
 
     /// Starts the layers of bytes, and gives the framing above them.
     pub(crate) fn framing(&self, stream: &StreamHandle) -> Hosted<Framing> {
         let own = self.resumed.as_ref().map(|resumed| resumed.at);
-        let below = self.bytes[..own.unwrap_or(self.bytes.len())]
-            .iter()
-            .rev()
-            .fold(stream.below(), |below, stack| {
-                stack(below, stream, self.needed())
-            });
+        let stacks = &self.bytes[..own.unwrap_or(self.bytes.len())];
+        let below = stacked(stacks, stream.below(), stream, self.needed());
         let mut inflation = self.inflation;
         inflation.max_frame = stream.info().limits.max_frame;
         let mut framing = Framing::with_inflation(inflation);

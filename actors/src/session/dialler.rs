@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     backoff::{Backoff, BackoffConfig},
-    chain::Stack,
+    chain::{Stack, stacked},
     codec::resume::{Binding, ResumeConfig},
     endpoint::Endpoint,
     error::StreamError,
@@ -53,13 +53,7 @@ pub(super) struct Opened {
 impl Lower {
     /// Builds the layers on a stream, on its arbiter.
     pub(super) fn build(&self, stream: StreamHandle) -> Opened {
-        let below = self
-            .stacks
-            .iter()
-            .rev()
-            .fold(stream.below(), |below, stack| {
-                stack(below, &stream, self.needed)
-            });
+        let below = stacked(&self.stacks, stream.below(), &stream, self.needed);
         let binding = binding_of(&stream, self.is_sealed);
         Opened {
             stream,
