@@ -91,18 +91,15 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     signals.next().await;
     tracing::info!(connections = server.connections(), "draining");
     let listeners = server.listeners().to_vec();
-    let in_time = tokio::select! {
-        in_time = server.drain(arguments.drain) => in_time,
-        number = signals.next() => {
-            // Clients of sessions could come back until now. The file of a unix socket goes with its listener.
-            listeners.iter().for_each(Listener::stop);
-            for listener in &listeners {
-                listener.stopped().await;
-            }
-            std::process::exit(128 + number)
+    let stopped = async {
+        // Clients of sessions could come back until now. The file of a unix socket goes with its listener.
+        listeners.iter().for_each(Listener::stop);
+        for listener in &listeners {
+            listener.stopped().await;
         }
     };
-    if !in_time {
+    let drained = server.drain(arguments.drain);
+    if !signals.unless_after(drained, stopped).await {
         eprintln!("rpyc: calls were cut off after {:?}", arguments.drain);
     }
     Ok(())

@@ -30,12 +30,22 @@ impl Signals {
     /// Waits for the work, or ends the process at the next signal, with the status that a shell gives to those whom it killed. The work
     /// is dropped before, so that it takes away what it has left about.
     pub(crate) async fn unless<R>(&mut self, work: impl Future<Output = R>) -> R {
+        self.unless_after(work, async {}).await
+    }
+
+    /// As [`unless`](Self::unless), and the process ends when this last thing is done, too.
+    pub(crate) async fn unless_after<R>(
+        &mut self,
+        work: impl Future<Output = R>,
+        last: impl Future<Output = ()>,
+    ) -> R {
         let number = {
             tokio::select! {
                 result = work => return result,
                 number = self.next() => number,
             }
         };
+        last.await;
         std::process::exit(128 + number)
     }
 }

@@ -117,16 +117,14 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     announce(&listen, listener.local_address())?;
     signals.next().await;
     tracing::info!(connections = tunnel.alive(), "draining");
-    let cut_off = tokio::select! {
-        cut_off = tunnel.drain(&listener, settings.drain) => cut_off,
-        number = signals.next() => {
-            // The kernel would end the programs' connections in order, as if all had been carried.
-            listener.stop();
-            listener.stopped().await;
-            tunnel.cut_off().await;
-            std::process::exit(128 + number)
-        }
+    let reset = async {
+        // The kernel would end the programs' connections in order, as if all had been carried.
+        listener.stop();
+        listener.stopped().await;
+        tunnel.cut_off().await;
     };
+    let drained = tunnel.drain(&listener, settings.drain);
+    let cut_off = signals.unless_after(drained, reset).await;
     if cut_off > 0 {
         let after = settings.drain;
         eprintln!("rpyc: {cut_off} connections were cut off after {after:?}");
