@@ -110,12 +110,7 @@ impl<A: Work> WorkContext<A> {
         self.connected
     }
 
-    /// True in a turn that a neighbour gives; whatever else there is to do has woken the actor's task, or will.
-    pub(crate) fn is_visited(&self) -> bool {
-        self.visited
-    }
-
-    /// The waker of the actor's task, in a turn that a neighbour gives.
+    /// The waker of the actor's task, in a turn that a neighbour gives; whatever else there is to do has woken that task, or will.
     pub(crate) fn visitor(&self) -> Option<&Waker> {
         self.mail.waker().filter(|_| self.visited)
     }

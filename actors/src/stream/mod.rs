@@ -470,7 +470,7 @@ impl<T: Transport> Work for ByteStream<T> {
     fn work(&mut self, ctx: &mut WorkContext<Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         self.poll_write(cx);
         let is_going_on = !self.aborted && ctx.connected() && self.closing.is_empty();
-        if ctx.is_visited() && is_going_on {
+        if is_going_on && ctx.visitor().is_some() {
             return Poll::Pending;
         }
         self.poll_read(cx);
