@@ -2,8 +2,11 @@
 //!
 //! All of it is `Clone`: one cause is told to many waiters.
 
+mod encryption;
+
 use std::{fmt, io, sync::Arc, time::Duration};
 
+pub use self::encryption::EncryptionError;
 #[cfg(feature = "__tls")]
 pub use crate::stream::tls::TlsError;
 pub use crate::stream::tunnel::TunnelError;
@@ -403,39 +406,6 @@ impl CompressionError {
         Self {
             what: what.into(),
             endpoint: None,
-        }
-    }
-}
-
-/// Encrypted data is not authentic, or a key is not usable.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("encryption with {} failed: {what}", place(.endpoint))]
-#[non_exhaustive]
-pub struct EncryptionError {
-    /// What is wrong.
-    pub what: Arc<str>,
-    /// The endpoint it came from.
-    pub endpoint: Option<Arc<str>>,
-    /// The ends hold the same key and do not go together, so a new connection cures nothing.
-    pub is_refusal: bool,
-}
-
-impl EncryptionError {
-    /// A fault in words.
-    pub fn new(what: impl Into<Arc<str>>) -> Self {
-        Self {
-            what: what.into(),
-            endpoint: None,
-            is_refusal: false,
-        }
-    }
-
-    /// The ends do not go together, in words.
-    #[cfg(feature = "encrypt")]
-    pub(crate) fn refusal(what: impl Into<Arc<str>>) -> Self {
-        Self {
-            is_refusal: true,
-            ..Self::new(what)
         }
     }
 }
