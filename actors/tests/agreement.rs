@@ -6,10 +6,10 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use rpyc_actors::{
-    Chain, Channel, Endpoint, Key, Layers, Listener, ListenerConfig, StreamError, TcpConfig,
+    Chain, Channel, Endpoint, Key, Layers, Limits, Listener, StreamError, TcpConfig,
     codec::{CompressConfig, EncryptConfig, ResumeConfig},
 };
-use support::within;
+use support::{listening, within};
 use tokio::sync::mpsc;
 
 fn encrypted(above: Layers) -> Layers {
@@ -26,14 +26,7 @@ async fn ends(near: Layers, far: Layers) -> (Channel, mpsc::UnboundedReceiver<Ch
             let _ = sender.send(channel);
         });
     };
-    let endpoint = Endpoint::tcp("127.0.0.1", 0, TcpConfig::default());
-    let listener = within(
-        "binding",
-        Listener::bind(&endpoint, ListenerConfig::default(), accept),
-    )
-    .await
-    .expect("a free port");
-    let port = listener.port().expect("TCP");
+    let (listener, port) = listening(Limits::default(), accept).await;
     let chain = Chain::new(Endpoint::tcp("127.0.0.1", port, TcpConfig::default())).layers(near);
     let near = within("connecting", chain.connect()).await;
     (near.expect("a listener"), accepted, listener)

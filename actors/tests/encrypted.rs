@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use actix::{Actor, Context, Handler};
 use bytes::Bytes;
 use rpyc_actors::{
-    Chain, Channel, ConnectionEvent, EncryptedChannel, Endpoint, Key, Layers, Listener,
+    Chain, Channel, ConnectionEvent, EncryptedChannel, Endpoint, Key, Layers, Limits, Listener,
     ListenerConfig, PipeStream, Side, SocketStream, StreamError, TcpConfig,
     channel::Subscribe,
     codec::{
@@ -17,7 +17,7 @@ use rpyc_actors::{
     },
     error::LossReason,
 };
-use support::{PATIENCE, Random, stream_and_peer, within};
+use support::{PATIENCE, Random, listening, stream_and_peer, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -38,24 +38,14 @@ fn config() -> EncryptConfig {
 /// A connected pair over loopback TCP: the dialling end, and the accepting one.
 async fn pair(left: EncryptConfig, right: EncryptConfig) -> (Channel, Channel) {
     let (sender, mut accepted) = mpsc::unbounded_channel();
-    let endpoint = Endpoint::tcp("127.0.0.1", 0, TcpConfig::default());
     let accept = move |stream| {
         let channel = EncryptedChannel::with_config(stream, right.clone());
         sender
             .send(channel.into_channel())
             .expect("the test takes it");
     };
-    let listener = within(
-        "binding",
-        Listener::bind(&endpoint, ListenerConfig::default(), accept),
-    )
-    .await
-    .expect("a free port");
-    let endpoint = Endpoint::tcp(
-        "127.0.0.1",
-        listener.port().expect("TCP"),
-        TcpConfig::default(),
-    );
+    let (_listener, port) = listening(Limits::default(), accept).await;
+    let endpoint = Endpoint::tcp("127.0.0.1", port, TcpConfig::default());
     let chain = Chain::new(endpoint).layers(Layers::new().encrypt(left));
     let client = within("connecting", chain.connect())
         .await

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use python::{Peer, Script};
 use rpyc_actors::{
-    Chain, Channel, EncryptedChannel, Endpoint, Key, Layers, Listener, ListenerConfig, TcpConfig,
+    Chain, Channel, EncryptedChannel, Endpoint, Key, Layers, Limits, TcpConfig,
     codec::{
         EncryptConfig,
         encrypt::{Liveness, RekeyAfter},
     },
 };
-use support::within;
+use support::{listening, within};
 use tokio::sync::mpsc;
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -85,14 +85,8 @@ async fn python_dials_us_and_gets_its_records_back() {
             .send(channel.into_channel())
             .expect("the test takes it");
     };
-    let endpoint = Endpoint::tcp("127.0.0.1", 0, TcpConfig::default());
-    let listener = within(
-        "binding",
-        Listener::bind(&endpoint, ListenerConfig::default(), accept),
-    )
-    .await
-    .expect("a free port");
-    let port = listener.port().expect("TCP").to_string();
+    let (_listener, port) = listening(Limits::default(), accept).await;
+    let port = port.to_string();
     let args = ["dial", KEY, "interop", &port];
     let mut peer = Peer::start(Script::File("noise_peer.py"), &args);
     let channel: Channel = within("accepting", accepted.recv()).await.expect("a peer");

@@ -71,6 +71,11 @@ async fn is_reset(socket: &mut TcpStream) -> bool {
     read.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset)
 }
 
+async fn ends_in_order(relay: JoinHandle<Relayed>) {
+    let relayed = within("the end", relay).await.expect("no panic");
+    relayed.result.expect("an orderly end");
+}
+
 fn failed(relayed: &Relayed) -> (Leg, &StreamError) {
     let error = relayed.result.as_ref().expect_err("a loss");
     (error.leg, &error.reason)
@@ -275,8 +280,7 @@ async fn the_wire_is_pieces_and_an_empty_frame() {
     assert!(sizes.iter().all(|size| (1..=MAX_PIECE).contains(size)));
     peer.write_all(&frame(b"")).await.expect("sent");
     drop(peer);
-    let relayed = within("the end", relay).await.expect("no panic");
-    relayed.result.expect("an orderly end");
+    ends_in_order(relay).await;
 }
 
 #[tokio::test]
@@ -356,8 +360,7 @@ async fn a_slow_reader_gets_all_though_both_directions_have_ended() {
     assert!(read_all(&mut tunnel.near).await == data);
     drop(writer.await.expect("no panic"));
     for relay in [tunnel.near_relay, tunnel.far_relay] {
-        let relayed = within("the end", relay).await.expect("no panic");
-        relayed.result.expect("an orderly end");
+        ends_in_order(relay).await;
     }
 }
 
@@ -377,11 +380,7 @@ async fn what_was_read_ahead_comes_first() {
     peer.send(Bytes::new()).await.expect("sent");
     assert_eq!(read_all(&mut program).await, b"");
     drop(program);
-    within("the end", relay)
-        .await
-        .expect("no panic")
-        .result
-        .expect("an orderly end");
+    ends_in_order(relay).await;
 }
 
 #[tokio::test]
@@ -399,11 +398,7 @@ async fn frames_that_wait_in_the_channel_come_first() {
     }
     assert_eq!(read_all(&mut program).await, b"one two three");
     drop(program);
-    within("the end", relay)
-        .await
-        .expect("no panic")
-        .result
-        .expect("an orderly end");
+    ends_in_order(relay).await;
 }
 
 #[tokio::test]

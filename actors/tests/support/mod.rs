@@ -10,7 +10,8 @@ pub(crate) mod resumed;
 pub(crate) mod waiting;
 
 use rpyc_actors::{
-    Chain, Channel, Endpoint, Layers, Limits, Listener, ListenerConfig, SocketStream, TcpConfig,
+    Chain, Channel, Endpoint, Layers, Limits, Listener, ListenerConfig, SocketStream, StreamHandle,
+    TcpConfig,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -32,16 +33,12 @@ pub(crate) async fn pair_with(limits: Limits) -> (Channel, Channel) {
     pair_of(limits, &Layers::new()).await
 }
 
-/// A connected pair of channels with the same layers over loopback TCP.
-pub(crate) async fn pair_of(limits: Limits, layers: &Layers) -> (Channel, Channel) {
-    let (sender, mut accepted) = mpsc::unbounded_channel();
+/// Gives what comes to a port of loopback TCP to `accept`, until the listener is dropped.
+pub(crate) async fn listening(
+    limits: Limits,
+    accept: impl Fn(StreamHandle) + Send + Sync + 'static,
+) -> (Listener, u16) {
     let endpoint = Endpoint::tcp("127.0.0.1", 0, TcpConfig::default()).limits(limits);
-    let layers_there = layers.clone();
-    let accept = move |stream| {
-        sender
-            .send(layers_there.channel(stream))
-            .expect("the test takes what is accepted");
-    };
     let listener = within(
         "binding",
         Listener::bind(&endpoint, ListenerConfig::default(), accept),
@@ -49,6 +46,19 @@ pub(crate) async fn pair_of(limits: Limits, layers: &Layers) -> (Channel, Channe
     .await
     .expect("a free port");
     let port = listener.port().expect("a TCP port");
+    (listener, port)
+}
+
+/// A connected pair of channels with the same layers over loopback TCP.
+pub(crate) async fn pair_of(limits: Limits, layers: &Layers) -> (Channel, Channel) {
+    let (sender, mut accepted) = mpsc::unbounded_channel();
+    let layers_there = layers.clone();
+    let accept = move |stream| {
+        sender
+            .send(layers_there.channel(stream))
+            .expect("the test takes what is accepted");
+    };
+    let (_listener, port) = listening(limits, accept).await;
     let config = TcpConfig::default().limits(limits);
     let client = within(
         "connecting",
