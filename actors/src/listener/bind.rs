@@ -21,7 +21,7 @@ use crate::{
     endpoint::{Endpoint, ListenAddress},
     error::{ConnectError, StreamError},
     limits::Limits,
-    stream::{Address, ByteStream, tcp, unix},
+    stream::{Address, tcp, unix},
 };
 
 /// A socket that listens.
@@ -182,10 +182,8 @@ impl Accepted {
                 socket,
                 config,
                 peer,
-            } => TcpStream::from_std(socket).and_then(|socket| {
-                let info = config.adopt(&socket, format!("tcp://{peer}").into())?;
-                Ok(ByteStream::start(socket, info))
-            }),
+            } => TcpStream::from_std(socket)
+                .and_then(|socket| config.start(socket, format!("tcp://{peer}").into())),
             #[cfg(feature = "__tls")]
             Self::Tls(greeted) => {
                 let turn = clerk.handshakes.enter(Some(greeted.peer.ip()));

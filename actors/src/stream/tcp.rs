@@ -158,7 +158,7 @@ impl TcpConfig {
     ) -> Result<StreamHandle, ConnectFailure> {
         let socket = self.connect(host, port).await?;
         let info = self.info(&socket, endpoint);
-        Ok(ByteStream::start(socket, info))
+        Ok(start(socket, info))
     }
 
     /// At least one address: both families in turn, beginning with the resolver's favourite.
@@ -200,7 +200,7 @@ impl TcpConfig {
     /// Makes a stream of a connected socket, on the current arbiter.
     pub(crate) fn start(&self, socket: TcpStream, endpoint: Arc<str>) -> io::Result<StreamHandle> {
         let info = self.adopt(&socket, endpoint)?;
-        Ok(ByteStream::start(socket, info))
+        Ok(start(socket, info))
     }
 
     /// Applies the settings to a socket that somebody else connected.
@@ -250,6 +250,15 @@ async fn connect_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
             return Err(last_error);
         }
     }
+}
+
+/// Starts the stream of a socket.
+///
+/// Not where it is awaited: each crate that awaits an async function compiles it anew, with all that it names, and a relay between
+/// an accepted and a dialled socket would run through two copies of the same code, both of them cold.
+#[inline(never)]
+fn start(socket: TcpStream, info: StreamInfo) -> StreamHandle {
+    ByteStream::start(socket, info)
 }
 
 impl Transport for TcpStream {
