@@ -68,6 +68,7 @@ pub mod message;
 pub mod monitor;
 mod noted;
 pub mod panics;
+mod piece;
 pub mod pool;
 mod queue;
 pub mod relay;
@@ -100,6 +101,7 @@ pub use limits::{
 };
 pub use listener::{Listener, ListenerConfig};
 pub use monitor::{MonitorStats, Monitors};
+pub use piece::Piece;
 pub use pool::{Lease, PoolConfig, PoolError, StreamPool};
 pub use runtime::Runtime;
 pub use side::Side;

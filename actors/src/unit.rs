@@ -7,6 +7,8 @@
 use bytes::{Buf, Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use crate::piece::{HEADROOM, Own, Piece, TAILROOM};
+
 /// Bytes before the payload of a frame: length and flag.
 pub const FRAME_HEAD: usize = 5;
 /// Bytes of a frame that are not payload: the head and the trailing `0x0a`.
@@ -30,7 +32,7 @@ pub trait Unit: Send + Unpin + 'static {
 /// Bytes without boundaries, in one or more pieces.
 #[derive(Clone, Debug, Default)]
 pub struct Chunk {
-    pub(crate) pieces: SmallVec<[Bytes; 2]>,
+    pub(crate) pieces: SmallVec<[Piece; 1]>,
     bytes: usize,
 }
 
@@ -41,7 +43,13 @@ impl Chunk {
     }
 
     /// Appends a piece; an empty one is left out.
+    #[inline]
     pub fn push(&mut self, piece: Bytes) {
+        self.push_piece(piece.into());
+    }
+
+    /// Appends a piece that may be writable; an empty one is left out.
+    pub(crate) fn push_piece(&mut self, piece: Piece) {
         if !piece.is_empty() {
             self.bytes += piece.len();
             self.pieces.push(piece);
@@ -59,7 +67,7 @@ impl Chunk {
     }
 
     /// The one piece that this chunk is, if it is one. It is empty then.
-    pub(crate) fn take_only(&mut self) -> Option<Bytes> {
+    pub(crate) fn take_only(&mut self) -> Option<Piece> {
         if self.pieces.len() != 1 {
             return None;
         }
@@ -68,25 +76,37 @@ impl Chunk {
     }
 
     /// The pieces in order.
-    pub fn pieces(&self) -> &[Bytes] {
+    pub fn pieces(&self) -> &[Piece] {
         &self.pieces
+    }
+
+    /// The pieces in order, to be kept: few bytes do not hold much memory.
+    pub(crate) fn into_kept(self) -> impl Iterator<Item = Bytes> {
+        self.pieces.into_iter().map(Piece::into_kept)
     }
 }
 
 impl From<Bytes> for Chunk {
     fn from(piece: Bytes) -> Self {
+        Piece::from(piece).into()
+    }
+}
+
+impl From<Piece> for Chunk {
+    #[inline]
+    fn from(piece: Piece) -> Self {
         let mut chunk = Self::new();
-        chunk.push(piece);
+        chunk.push_piece(piece);
         chunk
     }
 }
 
 impl IntoIterator for Chunk {
     type Item = Bytes;
-    type IntoIter = smallvec::IntoIter<[Bytes; 2]>;
+    type IntoIter = std::iter::Map<smallvec::IntoIter<[Piece; 1]>, fn(Piece) -> Bytes>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.pieces.into_iter()
+        self.pieces.into_iter().map(Piece::into_bytes)
     }
 }
 
@@ -101,7 +121,7 @@ impl Unit for Chunk {
 pub(crate) enum Part {
     /// A run of whole frames, laid out as on the wire.
     Packed {
-        run: Bytes,
+        run: Piece,
         count: usize,
         as_is: bool,
     },
@@ -145,23 +165,36 @@ impl Frames {
         frames
     }
 
-    /// A batch of one frame whose payload is copied, into memory of its own.
+    /// A batch of one frame whose payload is copied.
     pub(crate) fn copied(payload: &[u8]) -> Self {
-        let mut run = Vec::with_capacity(payload.len() + FRAME_OVERHEAD);
-        run.extend_from_slice(&head(payload.len()));
-        run.extend_from_slice(payload);
-        run.extend_from_slice(FLUSHER);
+        let mut builder = FramesBuilder::new();
+        builder.push_slice(payload);
+        builder.take()
+    }
+
+    /// A batch of one frame that is laid out around its payload. Gives back what has no room for that.
+    ///
+    /// # Panics
+    ///
+    /// When the payload is longer than `u32::MAX` bytes, which the wire cannot say.
+    pub(crate) fn around(payload: Piece) -> Result<Self, Piece> {
+        let head = head(payload.len());
+        let mut run = payload.try_into_own(FRAME_HEAD, FLUSHER.len())?;
+        run.grow(FRAME_HEAD, FLUSHER.len());
+        run[..FRAME_HEAD].copy_from_slice(&head);
+        let end = run.len() - FLUSHER.len();
+        run[end..].copy_from_slice(FLUSHER);
         let mut frames = Self::default();
-        frames.push_run(run.into(), 1);
-        frames
+        frames.push_run(run, 1);
+        Ok(frames)
     }
 
     /// Takes a run of `count` whole frames as laid out on the wire, all with flag 0.
     #[inline]
-    pub(crate) fn push_run(&mut self, run: Bytes, count: usize) {
+    pub(crate) fn push_run(&mut self, run: impl Into<Piece>, count: usize) {
         if count > 0 {
             self.push_part(Part::Packed {
-                run,
+                run: run.into(),
                 count,
                 as_is: false,
             });
@@ -219,7 +252,7 @@ impl Frames {
     }
 
     /// The payload of the one frame that this batch is, if it is one. It is empty then.
-    pub(crate) fn take_only(&mut self) -> Option<Bytes> {
+    pub(crate) fn take_only(&mut self) -> Option<Piece> {
         if self.count != 1 {
             return None;
         }
@@ -227,23 +260,23 @@ impl Frames {
         (self.count, self.bytes) = (0, 0);
         Some(match part {
             Part::Packed { mut run, .. } => {
-                run.advance(FRAME_HEAD);
-                run.truncate(run.len() - FLUSHER.len());
+                run.shrink(FRAME_HEAD, FLUSHER.len());
                 run
             }
-            Part::Single { payload, .. } => payload,
+            Part::Single { payload, .. } => payload.into(),
         })
     }
 
     /// The run of frames that this batch is, if it is one. It is empty then.
-    pub(crate) fn take_run(&mut self) -> Option<Bytes> {
-        if let [Part::Packed { run, .. }] = &mut self.parts[..] {
-            let run = std::mem::take(run);
-            self.parts.clear();
-            (self.count, self.bytes) = (0, 0);
-            return Some(run);
+    pub(crate) fn take_run(&mut self) -> Option<Piece> {
+        if !matches!(self.parts[..], [Part::Packed { .. }]) {
+            return None;
         }
-        None
+        (self.count, self.bytes) = (0, 0);
+        match self.parts.pop() {
+            Some(Part::Packed { run, .. }) => Some(run),
+            _ => None,
+        }
     }
 
     /// Moves the frames of `other` behind those of this batch.
@@ -343,7 +376,7 @@ impl Iterator for FramesIter {
                 return Some(payload);
             }
             match self.parts.next()? {
-                Part::Packed { run, .. } => self.run = run,
+                Part::Packed { run, .. } => self.run = run.into_bytes(),
                 Part::Single { payload, .. } => return Some(payload),
             }
         }
@@ -367,12 +400,20 @@ fn payload_lengths(run: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
+/// What closes a run: the flusher that is not written yet, and room behind it.
+const RUN_END: usize = FLUSHER.len() + TAILROOM;
+/// Bytes of a block that a run needs besides its frames.
+pub(crate) const RUN_ROOM: usize = HEADROOM + RUN_END;
+/// Bytes of a block that a frame needs at most besides its payload.
+const FRAME_ROOM: usize = FRAME_OVERHEAD + RUN_ROOM;
+
 /// Lays frames out behind each other.
 ///
 /// Payloads up to [`COPY_LIMIT`] are copied into one block; larger ones keep their buffer.
 #[derive(Debug, Default)]
 pub struct FramesBuilder {
-    /// The open run. The flusher of its last frame is not written yet: it goes with the next head, in one copy.
+    /// The open run, behind room for layers that write around it. The flusher of its last frame is not written yet: it goes with
+    /// the next head, in one copy.
     block: BytesMut,
     run_count: usize,
     frames: Frames,
@@ -405,10 +446,10 @@ impl FramesBuilder {
     /// When the payload is longer than `u32::MAX` bytes, which the wire cannot say.
     #[inline]
     pub fn push_slice(&mut self, payload: &[u8]) {
-        self.block
-            .reserve(payload.len() + FRAME_OVERHEAD + FLUSHER.len());
+        self.block.reserve(payload.len() + FRAME_ROOM);
         let [a, b, c, d, flag] = head(payload.len());
         if self.run_count == 0 {
+            self.block.extend_from_slice(&[0; HEADROOM]);
             self.block.extend_from_slice(&[a, b, c, d, flag]);
         } else {
             self.block
@@ -438,8 +479,9 @@ impl FramesBuilder {
     fn close_run(&mut self) {
         if self.run_count > 0 {
             self.block.extend_from_slice(FLUSHER);
-            self.frames
-                .push_run(self.block.split().freeze(), self.run_count);
+            self.block.extend_from_slice(&[0; TAILROOM]);
+            let run = Own::new(self.block.split(), HEADROOM, TAILROOM);
+            self.frames.push_run(run, self.run_count);
             self.run_count = 0;
         }
     }
@@ -454,7 +496,7 @@ impl FramesBuilder {
     #[inline]
     pub fn wire_len(&self) -> usize {
         let open_run = if self.run_count > 0 {
-            self.block.len() + FLUSHER.len()
+            self.block.len() - HEADROOM + FLUSHER.len()
         } else {
             0
         };
@@ -464,8 +506,12 @@ impl FramesBuilder {
     /// Room left in the block before it must grow.
     #[inline]
     pub(crate) fn room(&self) -> usize {
-        // One byte is kept for the flusher that is not written yet.
-        (self.block.capacity() - self.block.len()).saturating_sub(FLUSHER.len())
+        let kept = if self.run_count > 0 {
+            RUN_END
+        } else {
+            RUN_ROOM
+        };
+        (self.block.capacity() - self.block.len()).saturating_sub(kept)
     }
 
     /// Goes on in another block. Gives what is left of the one before.

@@ -85,7 +85,7 @@ impl State {
             let mut read = self.queue.pop_front()?;
             // A batch of one frame, such as an answer, is not worth opening.
             if let Some(frame) = read.unit.take_only() {
-                return Some(frame);
+                return Some(frame.into_bytes());
             }
             self.open_batch.open(read);
         }

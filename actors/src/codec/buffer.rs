@@ -160,7 +160,7 @@ impl Codec for Buffer {
             // What a codec above sends on its own account has a gate of its own.
             self.pass_on();
         }
-        self.pieces.extend(write.unit);
+        self.pieces.extend(write.unit.into_kept());
         match &mut self.credit {
             Some(credit) => credit.merge(write.credit),
             none => *none = Some(write.credit),

@@ -30,6 +30,7 @@ use crate::{
     error::StreamError,
     limits::DEFAULT_COMPRESSION_LEVEL,
     message::{Read, Write},
+    piece::Piece,
     unit::{FLUSHER, FRAME_HEAD, FRAME_OVERHEAD, Frames, Part, payload_length},
 };
 
@@ -174,7 +175,7 @@ impl Compress {
             match compressor.take(self.config.method, payload) {
                 Ok(run) => {
                     return Part::Packed {
-                        run,
+                        run: run.into(),
                         count: 1,
                         as_is: true,
                     };
@@ -193,7 +194,7 @@ impl Compress {
 
     /// A run without a frame to compress goes on untouched. Any other is laid out anew as a whole, so that the old one is let
     /// go of.
-    fn run(&self, run: Bytes, count: usize, compressor: &mut Compressor) -> Part {
+    fn run(&self, run: Piece, count: usize, compressor: &mut Compressor) -> Part {
         let any = || frames_of(&run).any(|frame| self.wants(payload_of(frame).len()));
         let run = if self.wants(run.len()) && any() {
             let mut output = Vec::with_capacity(run.len());
@@ -206,7 +207,7 @@ impl Compress {
                 }
             }
             output.shrink_to_fit();
-            output.into()
+            Bytes::from(output).into()
         } else {
             run
         };

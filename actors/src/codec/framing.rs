@@ -266,12 +266,13 @@ impl Codec for Framing {
         let mut chunk = Chunk::new();
         for part in write.unit.parts {
             match part {
-                Part::Packed { mut run, .. } if self.is_separate => {
+                Part::Packed { run, .. } if self.is_separate => {
+                    let mut run = run.into_bytes();
                     while let Some(length) = payload_length(&run) {
                         chunk.push(run.split_to(length + FRAME_OVERHEAD));
                     }
                 }
-                Part::Packed { run, .. } => chunk.push(run),
+                Part::Packed { run, .. } => chunk.push_piece(run),
                 Part::Single { head, payload, .. } => {
                     chunk.push(head);
                     chunk.push(payload);

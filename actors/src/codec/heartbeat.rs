@@ -92,8 +92,10 @@ impl Codec for Heartbeat {
 
     fn handle_write(&mut self, write: Write<Chunk>, host: &dyn Host) -> Result<(), StreamError> {
         let mut has_empty = false;
-        for piece in write.unit.pieces() {
-            self.down.pass(piece, |_| {}, &mut has_empty);
+        let mut unit = Chunk::new();
+        for piece in write.unit {
+            self.down.pass(&piece, |_| {}, &mut has_empty);
+            unit.push(piece);
         }
         if has_empty {
             let what = "an empty frame is a sign of life on this channel, and cannot be sent";
@@ -102,7 +104,7 @@ impl Codec for Heartbeat {
         if let Some(pulse) = &mut self.pulse {
             pulse.sent(host.now());
         }
-        self.outputs.down(write.unit, write.credit);
+        self.outputs.down(unit, write.credit);
         Ok(())
     }
 
@@ -111,8 +113,8 @@ impl Codec for Heartbeat {
             pulse.heard(host.now());
         }
         let mut unit = Chunk::new();
-        for piece in read.unit.pieces() {
-            self.up.pass(piece, |kept| unit.push(kept), &mut false);
+        for piece in read.unit {
+            self.up.pass(&piece, |kept| unit.push(kept), &mut false);
         }
         if !unit.is_empty() {
             self.outputs.up(unit, read.credit);

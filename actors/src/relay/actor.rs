@@ -214,11 +214,16 @@ impl Relaying {
 
 /// What was read as frames, and the memory that is in use for them, of which `kept` besides the bytes that are not copied.
 fn frames_of(mut unit: Chunk, max_piece: usize, kept: usize) -> (Frames, usize) {
-    let few = unit.len() <= COPY_LIMIT.min(max_piece);
-    if few && let Some(piece) = unit.take_only() {
-        let frames = Frames::copied(&piece);
-        let owed = frames.wire_len();
-        return (frames, owed);
+    if unit.len() <= max_piece
+        && let Some(piece) = unit.take_only()
+    {
+        match Frames::around(piece) {
+            Ok(frames) => {
+                let owed = frames.wire_len() + kept;
+                return (frames, owed);
+            }
+            Err(piece) => unit = piece.into(),
+        }
     }
     let mut builder = FramesBuilder::new();
     let mut owed = 0;

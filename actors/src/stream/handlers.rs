@@ -62,8 +62,8 @@ impl<T: Transport> ByteStream<T> {
         self.accepted += unit.len() as u64;
         self.owe(unit.len(), credit);
         match unit.take_only() {
-            Some(piece) => queue::push(&mut self.queue, piece),
-            None => self.queue.extend(unit),
+            Some(piece) => queue::push(&mut self.queue, piece.into_kept()),
+            None => self.queue.extend(unit.into_kept()),
         }
     }
 }
@@ -138,7 +138,7 @@ impl<T: Transport> Handler<Attach<Chunk>> for ByteStream<T> {
                 }
                 self.consumer = Consumer::Attached(above);
                 if !surplus.is_empty() {
-                    self.deliver(surplus, 0);
+                    self.deliver(surplus.into(), 0);
                 }
             }
             Consumer::Attached(before) => {

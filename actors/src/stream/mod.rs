@@ -51,6 +51,7 @@ use crate::{
     layer::Above,
     message::{Flush, Read},
     noted::Noted,
+    piece::Piece,
     queue,
     unit::Chunk,
     work::{self, Work, WorkContext},
@@ -327,13 +328,13 @@ impl<T: Transport> ByteStream<T> {
         let Self { readiness, io, .. } = self;
         match readiness.poll(cx, |cx| ring::poll_read(io, cx)) {
             Poll::Pending => ReadOnce::Pending,
-            Poll::Ready(Ok(read)) if read.bytes.is_empty() => {
+            Poll::Ready(Ok(read)) if read.piece.is_empty() => {
                 self.at_end = true;
                 ReadOnce::Ended
             }
             Poll::Ready(Ok(read)) => {
                 let is_short = read.is_short;
-                self.deliver(read.bytes, read.abandoned);
+                self.deliver(read.piece, read.abandoned);
                 if is_short && self.wants_to_read() {
                     return ReadOnce::Short;
                 }
@@ -348,13 +349,13 @@ impl<T: Transport> ByteStream<T> {
         }
     }
 
-    fn deliver(&mut self, bytes: Bytes, abandoned: usize) {
+    fn deliver(&mut self, piece: Piece, abandoned: usize) {
         match &mut self.consumer {
             Consumer::Attached(above) => {
-                let credit = self.up_gate.charge(bytes.len() + abandoned + BATCH_COST);
+                let credit = self.up_gate.charge(piece.len() + abandoned + BATCH_COST);
                 if above
                     .read(Read {
-                        unit: bytes.into(),
+                        unit: piece.into(),
                         credit,
                     })
                     .is_err()
@@ -363,7 +364,7 @@ impl<T: Transport> ByteStream<T> {
                 }
             }
             Consumer::OnDemand(demand) => {
-                demand.push(&bytes);
+                demand.push(&piece);
                 demand.serve();
             }
             Consumer::Discarding => {}

@@ -65,11 +65,11 @@ impl Cipher {
         self.seal_with(nonce(counter), &[], text)
     }
 
-    /// Opens `sealed`, text and tag, in place; the text is all but the last [`TAG`] bytes.
+    /// Opens what `memory` holds behind `from`, text and tag; the text comes to lie in the front of it.
     ///
-    /// After an error what `sealed` holds is of no use.
-    pub(super) fn open(&self, counter: u64, sealed: &mut [u8]) -> Result<(), Forged> {
-        self.open_with(nonce(counter), &[], sealed)
+    /// After an error what `memory` holds is of no use.
+    pub(super) fn open(&self, counter: u64, memory: &mut [u8], from: usize) -> Result<(), Forged> {
+        self.open_with(nonce(counter), &[], memory, from)
     }
 
     pub(super) fn seal_with(&self, nonce: [u8; 12], beside: &[u8], text: &mut [u8]) -> [u8; TAG] {
@@ -96,20 +96,27 @@ impl Cipher {
         &self,
         nonce: [u8; 12],
         beside: &[u8],
-        sealed: &mut [u8],
+        memory: &mut [u8],
+        from: usize,
     ) -> Result<(), Forged> {
         match self {
             Self::Portable(cipher) => {
+                let sealed = &mut memory[from..];
                 let (text, tag) = sealed.split_last_chunk_mut::<TAG>().ok_or(Forged)?;
                 let tag = *tag;
                 cipher
                     .decrypt_in_place_detached(&nonce.into(), beside, text, &tag.into())
-                    .map_err(|_| Forged)
+                    .map_err(|_| Forged)?;
+                if from > 0 {
+                    let end = memory.len() - TAG;
+                    memory.copy_within(from..end, 0);
+                }
+                Ok(())
             }
             #[cfg(feature = "ring")]
             Self::Ring(key) => {
                 let nonce = ring::aead::Nonce::assume_unique_for_key(nonce);
-                key.open_in_place(nonce, ring::aead::Aad::from(beside), sealed)
+                key.open_within(nonce, ring::aead::Aad::from(beside), memory, from..)
                     .map(drop)
                     .map_err(|_| Forged)
             }

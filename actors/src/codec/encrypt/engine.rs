@@ -5,7 +5,7 @@ use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc, time::Instant};
 use super::{
     config::EncryptConfig,
     handshake::{Handshake, MESSAGE_OVERHEAD},
-    record::{Kind, Text},
+    record::Kind,
     session::{Heard, Session},
     terms::{Agreed, TERMS, Terms},
     units::HEAD,
@@ -177,13 +177,25 @@ impl Engine {
         matches!(&self.state, State::Open(session) if session.has_peer_finished())
     }
 
-    /// Takes a message of the handshake or a record.
-    pub(super) fn take(&mut self, unit: &[u8], text: &mut Text, now: Instant) -> Result<(), Fault> {
+    /// Takes what `memory` holds behind `from`, a message of the handshake or a record. True when that was text: it begins with the
+    /// second byte of `memory` then.
+    pub(super) fn take(
+        &mut self,
+        memory: &mut [u8],
+        from: usize,
+        now: Instant,
+    ) -> Result<bool, Fault> {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::ExpectHello { ephemeral } => self.take_hello(unit, &ephemeral, now),
-            State::ExpectAnswer(handshake) => self.take_answer(unit, handshake, now),
+            State::ExpectHello { ephemeral } => {
+                self.take_hello(&memory[from..], &ephemeral, now)?;
+                Ok(false)
+            }
+            State::ExpectAnswer(handshake) => {
+                self.take_answer(&memory[from..], handshake, now)?;
+                Ok(false)
+            }
             State::ExpectProof(mut session) => {
-                let heard = session.open(unit, text, now);
+                let heard = session.open(memory, from, now);
                 let what = "the first record was not made by the holder of the key";
                 let heard = heard.map_err(|_| Fault::Silent(EncryptionError::new(what).into()))?;
                 match heard {
@@ -193,12 +205,12 @@ impl Engine {
                 self.obey(heard, now)
             }
             State::Open(mut session) => {
-                let heard = session.open(unit, text, now);
+                let heard = session.open(memory, from, now);
                 self.state = State::Open(session);
                 let heard = heard.map_err(|what| self.state.fault(what))?;
                 self.obey(heard, now)
             }
-            State::Over => Ok(()),
+            State::Over => Ok(false),
         }
     }
 
@@ -275,8 +287,9 @@ impl Engine {
         }
     }
 
-    fn obey(&mut self, heard: Heard, now: Instant) -> Result<(), Fault> {
+    fn obey(&mut self, heard: Heard, now: Instant) -> Result<bool, Fault> {
         match heard {
+            Heard::Text => return Ok(true),
             Heard::Nothing => {}
             Heard::Ping => {
                 // One answer on its way is enough, or a peer that does not read could make us hold many.
@@ -300,7 +313,7 @@ impl Engine {
                 return Err(Fault::Silent(error));
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     // ---- down ----

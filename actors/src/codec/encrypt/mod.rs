@@ -29,8 +29,8 @@
 //!
 //! The handshake has 5 s. A length is checked before anything is kept; a record has at most
 //! [`max_record`](EncryptConfig::max_record) bytes of body. Records of our own that nobody asked for are not queued
-//! behind each other. Text is copied once on each way, so a frame is there twice while it is sealed; opened text takes
-//! the memory and the credit of the records it came in.
+//! behind each other. What nobody else sees is sealed where it lies; what is shared is copied once, so a frame is there twice while it
+//! is sealed. Opened text stays in the memory and takes the credit of the records it came in.
 
 mod aead;
 mod blocks;
@@ -46,17 +46,19 @@ mod units;
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use self::{
     engine::{Engine, Fault, State},
-    record::Text,
-    units::{BadLength, Units},
+    record::{RECORD_OVERHEAD, SEALED_OVERHEAD},
+    units::{BadLength, HEAD, Units},
 };
 use super::{Codec, Host, Output};
 use crate::{
-    credit::BATCH_COST,
     error::{ConnectionLostError, LossReason, StreamError},
     key::Key,
     message::{Read, Write},
+    piece::Own,
     side::Side,
     unit::Chunk,
 };
@@ -107,23 +109,64 @@ impl Encrypt {
         }
     }
 
-    /// Takes what was read, unit by unit.
-    fn take(&mut self, chunk: &Chunk, text: &mut Text, now: Instant) -> Result<(), Fault> {
-        for piece in chunk.pieces() {
-            let mut input = &piece[..];
-            loop {
-                let lengths = self.engine.lengths();
-                match self.units.next(&mut input, lengths) {
-                    Ok(Some(unit)) => self.engine.take(unit, text, now)?,
-                    Ok(None) => break,
-                    Err(BadLength(length)) => {
-                        let what = format!("a length of {length} bytes is out of range");
-                        return Err(self.engine.state.fault(what));
-                    }
-                }
+    /// Takes what was read, unit by unit. Text stays where it was sealed, but for the gaps between records, which it closes.
+    fn take(&mut self, mut piece: Own, text: &mut Chunk, now: Instant) -> Result<(), Fault> {
+        let mut at = 0;
+        if self.units.partial().is_some() {
+            let (used, unit) = self
+                .units
+                .complete(&piece, &self.engine.lengths())
+                .map_err(|bad| self.bad_length(bad))?;
+            at = used;
+            let Some(mut unit) = unit else { return Ok(()) };
+            let body = unit.len() - RECORD_OVERHEAD;
+            if self.engine.take(&mut unit, HEAD, now)? {
+                text.push(Bytes::from(unit).slice(1..=body));
             }
         }
-        Ok(())
+        let mut opened = at..at;
+        let result = loop {
+            let lengths = self.engine.lengths();
+            let unit = match self.units.next(&piece, at, &lengths) {
+                Ok(Some(unit)) => unit,
+                Ok(None) => break Ok(()),
+                Err(bad) => break Err(self.bad_length(bad)),
+            };
+            at = unit.end;
+            // The kind comes to lie over the last byte of the text before it.
+            let start = if opened.is_empty() {
+                unit.start
+            } else {
+                opened.end - 1
+            };
+            let covered = piece[start];
+            let taken = self
+                .engine
+                .take(&mut piece[start..unit.end], unit.start - start, now);
+            let body = unit.len() - SEALED_OVERHEAD;
+            if opened.is_empty() {
+                opened = start + 1..start + 1;
+            } else {
+                piece[start] = covered;
+            }
+            match taken {
+                Ok(true) => opened.end += body,
+                Ok(false) => {}
+                Err(fault) => break Err(fault),
+            }
+        };
+        // What came in front of a bad record is still good.
+        if !opened.is_empty() {
+            let behind = piece.len() - opened.end;
+            piece.shrink(opened.start, behind);
+            text.push_piece(piece.into());
+        }
+        result
+    }
+
+    fn bad_length(&self, BadLength(length): BadLength) -> Fault {
+        let what = format!("a length of {length} bytes is out of range");
+        self.engine.state.fault(what)
     }
 }
 
@@ -157,7 +200,12 @@ impl Codec for Encrypt {
                 return Ok(engine.outputs.down_through(sealed));
             }
             State::Over => {}
-            _ => engine.waiting.push_back(write),
+            _ => {
+                let Write { unit, credit } = write;
+                let mut kept = Chunk::new();
+                unit.into_kept().for_each(|piece| kept.push(piece));
+                engine.waiting.push_back(Write { unit: kept, credit });
+            }
         }
         Ok(None)
     }
@@ -173,21 +221,25 @@ impl Codec for Encrypt {
         let now = host.now();
         let Read { unit, mut credit } = read;
         let kept = self.units.partial().map_or(0, |(got, _)| got);
-        let mut text = Text::new(kept + unit.len());
+        let mut text = Chunk::new();
         let had_ended = self.engine.has_peer_finished();
-        let result = self.take(&unit, &mut text, now);
+        let result = unit
+            .pieces
+            .into_iter()
+            .try_for_each(|piece| self.take(piece.into_own(), &mut text, now));
         let has_ended = !had_ended && self.engine.has_peer_finished();
-        let is_alone = !has_ended && result.is_ok();
-        // What came in front of a bad record is still good.
-        let opened = text.into_bytes().and_then(|(bytes, memory)| {
-            credit.set(memory + BATCH_COST);
-            let unit = bytes.into();
-            if is_alone {
-                return self.engine.outputs.up_through(Read { unit, credit });
+        let mut opened = None;
+        if !text.is_empty() {
+            if kept > 0 {
+                credit.set(credit.amount() + kept);
             }
-            self.engine.outputs.up(unit, credit);
-            None
-        });
+            let read = Read { unit: text, credit };
+            if !has_ended && result.is_ok() {
+                opened = self.engine.outputs.up_through(read);
+            } else {
+                self.engine.outputs.up(read.unit, read.credit);
+            }
+        }
         if has_ended {
             self.engine.outputs.end();
         }

@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{BufMut, Bytes, BytesMut};
 use zeroize::Zeroizing;
 
 use super::{
@@ -14,12 +14,20 @@ use super::{
     config::RekeyAfter,
     units::HEAD,
 };
-use crate::unit::Chunk;
+use crate::{
+    piece::{HEADROOM, Own, Piece, TAILROOM},
+    unit::{Chunk, FRAME_HEAD},
+};
 
 /// Bytes of a record's sealed part besides its body: kind and tag.
 pub(super) const SEALED_OVERHEAD: usize = 1 + TAG;
 /// Bytes of a record besides its body.
 pub(super) const RECORD_OVERHEAD: usize = HEAD + SEALED_OVERHEAD;
+/// Bytes of a record in front of its body.
+pub(super) const RECORD_HEAD: usize = HEAD + 1;
+
+/// What comes from streams and outboxes can be sealed where it lies, also as a frame.
+const _: () = assert!(HEADROOM >= FRAME_HEAD + RECORD_HEAD && TAILROOM > TAG);
 
 /// After each handshake so many bytes go in small records, so that a link which dies often still makes progress.
 const EARLY_BYTES: usize = 64 << 10;
@@ -91,8 +99,8 @@ impl Line {
         tag
     }
 
-    fn open(&mut self, sealed: &mut [u8]) -> Result<(), Forged> {
-        self.cipher.open(self.counter, sealed)?;
+    fn open(&mut self, memory: &mut [u8], from: usize) -> Result<(), Forged> {
+        self.cipher.open(self.counter, memory, from)?;
         self.counter += 1;
         Ok(())
     }
@@ -148,15 +156,95 @@ impl Sealer {
         block.into()
     }
 
-    /// As many records as `chunk` needs. Its bytes are copied once, into the place where they are sealed.
+    /// As many records as `chunk` needs. Bytes that nobody else sees are sealed where they lie, others where they are copied to.
     pub(super) fn data(&mut self, chunk: Chunk, now: Instant) -> Chunk {
-        if (1..=self.body_size()).contains(&chunk.len()) && !self.is_rekey_due(now) {
-            return self.only_record(&chunk).into();
+        let (mut sealed, mut shared) = (Chunk::new(), Chunk::new());
+        let mut chunk = chunk;
+        if let Some(piece) = chunk.take_only() {
+            match piece.try_into_own(RECORD_HEAD, TAG) {
+                Ok(own) if own.len() <= self.body_size() && !self.is_rekey_due(now) => {
+                    return self.around(own).into();
+                }
+                Ok(own) => chunk = Piece::from(own).into(),
+                Err(piece) => chunk = piece.into(),
+            }
+        }
+        for piece in chunk.pieces {
+            match piece.try_into_own(RECORD_HEAD, TAG) {
+                Ok(own) => {
+                    if !shared.is_empty() {
+                        self.copied(std::mem::take(&mut shared), &mut sealed, now);
+                    }
+                    self.in_place(own, &mut sealed, now);
+                }
+                Err(piece) => shared.push_piece(piece),
+            }
+        }
+        if !shared.is_empty() {
+            self.copied(shared, &mut sealed, now);
+        }
+        sealed
+    }
+
+    /// The one record that `text` fits into, laid out around it.
+    fn around(&mut self, mut text: Own) -> Piece {
+        let length = text.len();
+        let [high, low] = size(length);
+        text.grow(RECORD_HEAD, 0);
+        text[..RECORD_HEAD].copy_from_slice(&[high, low, Kind::Data as u8]);
+        let tag = self.line.seal(&mut text[HEAD..]);
+        self.count(length);
+        text.grow(0, TAG);
+        text[RECORD_HEAD + length..].copy_from_slice(&tag);
+        text.into()
+    }
+
+    /// Seals bytes where they lie.
+    ///
+    /// A record's kind stands before its body, where the last sealed byte of the record before it is. That byte goes elsewhere: into
+    /// a few bytes of their own, with the tag that follows it and the length of the next record.
+    fn in_place(&mut self, mut text: Own, sealed: &mut Chunk, now: Instant) {
+        let mut between = BytesMut::new();
+        self.rekey_if_due(&mut between, now);
+        loop {
+            let length = text.len().min(self.body_size());
+            let is_last = length == text.len();
+            text.grow(1, 0);
+            text[0] = Kind::Data as u8;
+            let tag = self.line.seal(&mut text[..=length]);
+            self.count(length);
+            let mut last = length;
+            if between.is_empty() {
+                text.grow(HEAD, 0);
+                text[..HEAD].copy_from_slice(&size(length));
+                last += HEAD;
+            } else {
+                between.put_slice(&size(length));
+                sealed.push(between.split().freeze());
+            }
+            if is_last {
+                text.grow(0, TAG);
+                text[last + 1..].copy_from_slice(&tag);
+                sealed.push_piece(text.into());
+                return;
+            }
+            between.put_slice(&text[last..=last]);
+            between.put_slice(&tag);
+            self.rekey_if_due(&mut between, now);
+            sealed.push_piece(text.split_to(last).into());
+            text.shrink(1, 0);
+        }
+    }
+
+    /// Seals bytes in the place that they are copied to.
+    fn copied(&mut self, chunk: Chunk, sealed: &mut Chunk, now: Instant) {
+        if chunk.len() <= self.body_size() && !self.is_rekey_due(now) {
+            sealed.push(self.only_record(&chunk));
+            return;
         }
         let mut left = chunk.len();
         let mut pieces = chunk.into_iter();
         let mut piece = Bytes::new();
-        let mut sealed = Chunk::new();
         let mut block = Block::default();
         while left > 0 {
             let length = left.min(self.body_size());
@@ -182,7 +270,6 @@ impl Sealer {
             left -= length;
         }
         sealed.push(block.take());
-        sealed
     }
 
     /// The one record that `chunk` fits into.
@@ -226,18 +313,28 @@ impl Sealer {
         length: usize,
         fill: impl FnOnce(&mut P),
     ) {
-        let size =
-            u16::try_from(length + SEALED_OVERHEAD).expect("a record is at most 64,017 bytes");
-        block.put_slice(&size.to_be_bytes());
+        block.put_slice(&size(length));
         let start = block.len();
         block.put_slice(&[kind as u8]);
         fill(block);
         let tag = self.line.seal(&mut block[start..]);
         block.put_slice(&tag);
+        self.count(length);
+    }
+
+    /// A record with so many bytes of body was made.
+    fn count(&mut self, length: usize) {
         self.records += 1;
         self.bytes += length as u64;
         self.early = self.early.saturating_sub(length);
     }
+}
+
+/// The length that stands in front of a record with so many bytes of body.
+fn size(length: usize) -> [u8; HEAD] {
+    u16::try_from(length + SEALED_OVERHEAD)
+        .expect("a record is at most 64,017 bytes")
+        .to_be_bytes()
 }
 
 /// Copies `bytes` behind what `buffer` holds.
@@ -288,76 +385,18 @@ impl Opener {
         SEALED_OVERHEAD..=self.max_record + SEALED_OVERHEAD
     }
 
-    /// Opens one record; the body of data is put behind what `text` holds, that of a close is given as the reason.
-    pub(super) fn open(&mut self, sealed: &[u8], text: &mut Text) -> Result<(Kind, u8), BadRecord> {
-        let record = text.take(sealed);
-        if let Err(Forged) = self.line.open(record) {
-            text.put_back(0);
-            return Err(BadRecord::Forged);
-        }
-        let (byte, body) = (record[0], record.len() - SEALED_OVERHEAD);
-        let reason = record[1];
+    /// Opens the record that `memory` holds behind `from`; kind and body come to lie in the front of it. What a close says is given,
+    /// too.
+    pub(super) fn open(&mut self, memory: &mut [u8], from: usize) -> Result<(Kind, u8), BadRecord> {
+        self.line.open(memory, from)?;
+        let body = memory.len() - from - SEALED_OVERHEAD;
+        let (byte, reason) = (memory[0], memory[1]);
         let kind = Kind::from_wire(byte)
             .filter(|kind| kind.body().is_none_or(|size| size == body))
-            .ok_or(BadRecord::Kind(byte));
-        text.put_back(if kind == Ok(Kind::Data) { body } else { 0 });
-        let kind = kind?;
+            .ok_or(BadRecord::Kind(byte))?;
         if kind == Kind::Rekey {
             self.line.rekey();
         }
         Ok((kind, reason))
-    }
-}
-
-/// The bodies of opened records, one behind the other without a gap.
-///
-/// Each record is copied to the end and opened there: its kind takes the place of the last byte before it, which is
-/// put back afterwards, and the next record takes the place of its tag.
-#[derive(Default)]
-pub(super) struct Text {
-    /// One byte that means nothing, and then the text.
-    buffer: Vec<u8>,
-    /// Bytes of all records of one read, which is what the buffer must hold at most.
-    expected: usize,
-    /// The byte under the kind, and where that is.
-    covered: u8,
-    at: usize,
-}
-
-impl Text {
-    /// Room for records that come in `expected` bytes; it is taken with the first record.
-    pub(super) fn new(expected: usize) -> Self {
-        Self {
-            expected,
-            ..Self::default()
-        }
-    }
-
-    fn take(&mut self, sealed: &[u8]) -> &mut [u8] {
-        if self.buffer.is_empty() {
-            self.buffer.reserve(self.expected.max(sealed.len()) + 1);
-            self.buffer.extend_from_slice(&[0]);
-        }
-        self.at = self.buffer.len() - 1;
-        self.covered = self.buffer[self.at];
-        self.buffer.truncate(self.at);
-        append(&mut self.buffer, sealed);
-        &mut self.buffer[self.at..]
-    }
-
-    /// Keeps `body` bytes of the record that was opened last.
-    fn put_back(&mut self, body: usize) {
-        self.buffer.truncate(self.at + 1 + body);
-        self.buffer[self.at] = self.covered;
-    }
-
-    /// The text, if there is any, and the memory that it takes.
-    pub(super) fn into_bytes(self) -> Option<(Bytes, usize)> {
-        let capacity = self.buffer.capacity();
-        let mut bytes = Bytes::from(self.buffer);
-        (bytes.len() > 1).then(|| {
-            bytes.advance(1);
-            (bytes, capacity)
-        })
     }
 }

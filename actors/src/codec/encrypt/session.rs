@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     config::EncryptConfig,
     handshake::Secrets,
-    record::{BadRecord, Kind, Opener, Sealer, Text},
+    record::{BadRecord, Kind, Opener, Sealer},
     terms::Agreed,
 };
 use crate::{
@@ -19,6 +19,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     Nothing,
+    /// What stands behind the kind is text.
+    Text,
     Ping,
     Close(u8),
 }
@@ -71,23 +73,24 @@ impl Session {
         self.has_peer_finished
     }
 
-    /// Opens one record; in words what is wrong with it.
+    /// Opens the record that `memory` holds behind `from`, into the front of it; in words what is wrong with it.
     pub(super) fn open(
         &mut self,
-        sealed: &[u8],
-        text: &mut Text,
+        memory: &mut [u8],
+        from: usize,
         now: Instant,
     ) -> Result<Heard, String> {
         if self.has_peer_finished {
             return Err("a record came behind the last one".into());
         }
-        let (kind, reason) = self.opener.open(sealed, text).map_err(|bad| match bad {
+        let (kind, reason) = self.opener.open(memory, from).map_err(|bad| match bad {
             BadRecord::Forged => "a record is not the next one that the peer made".to_owned(),
             BadRecord::Kind(kind) => format!("a record of kind {kind} is not as it must be"),
         })?;
         self.pulse.heard(now);
         Ok(match kind {
-            Kind::Data | Kind::Rekey | Kind::Pong => Heard::Nothing,
+            Kind::Data => Heard::Text,
+            Kind::Rekey | Kind::Pong => Heard::Nothing,
             Kind::Ping => Heard::Ping,
             Kind::Fin => {
                 self.has_peer_finished = true;

@@ -1,6 +1,6 @@
 //! [`Units`]: finds `u16 length | that many bytes` in what was read, however it is split.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 /// Bytes of the length in front of each unit.
 pub(super) const HEAD: usize = 2;
@@ -14,52 +14,53 @@ pub(super) struct BadLength(pub(super) usize);
 #[derive(Default)]
 pub(super) struct Units {
     kept: Vec<u8>,
-    /// What is kept was given out.
-    is_given: bool,
 }
 
 impl Units {
-    /// The next whole unit, without its length; what was used is taken from the front of `input`.
-    pub(super) fn next<'a, 'b: 'a>(
-        &'a mut self,
-        input: &mut &'b [u8],
-        lengths: RangeInclusive<usize>,
-    ) -> Result<Option<&'a [u8]>, BadLength> {
-        if std::mem::take(&mut self.is_given) {
-            // Not cleared: an idle connection keeps no room.
-            self.kept = Vec::new();
-        }
-        if self.kept.is_empty() {
-            match size(input, &lengths)? {
-                Some(size) if size <= input.len() => {
-                    let (unit, rest) = input.split_at(size);
-                    *input = rest;
-                    return Ok(Some(&unit[HEAD..]));
-                }
-                _ => {}
+    /// Where in `input` behind `at` the next whole unit is, without its length. Without a whole one, what is there of it is kept.
+    pub(super) fn next(
+        &mut self,
+        input: &[u8],
+        at: usize,
+        lengths: &RangeInclusive<usize>,
+    ) -> Result<Option<Range<usize>>, BadLength> {
+        let input = &input[at..];
+        match size(input, lengths)? {
+            Some(size) if size <= input.len() => Ok(Some(at + HEAD..at + size)),
+            _ => {
+                self.kept.extend_from_slice(input);
+                Ok(None)
             }
         }
-        // The length first, and then what it says.
-        self.keep(HEAD, input);
-        let Some(size) = size(&self.kept, &lengths)? else {
-            return Ok(None);
-        };
-        self.keep(size, input);
-        self.is_given = self.kept.len() == size;
-        Ok(self.is_given.then(|| &self.kept[HEAD..]))
     }
 
-    /// Moves bytes behind what is kept until there are `size`.
-    fn keep(&mut self, size: usize, input: &mut &[u8]) {
+    /// Moves bytes of `input` behind what is kept, and counts them. The unit, behind its length, once it is whole.
+    pub(super) fn complete(
+        &mut self,
+        input: &[u8],
+        lengths: &RangeInclusive<usize>,
+    ) -> Result<(usize, Option<Vec<u8>>), BadLength> {
+        // The length first, and then what it says.
+        let mut used = self.keep(HEAD, input);
+        let Some(size) = size(&self.kept, lengths)? else {
+            return Ok((used, None));
+        };
+        used += self.keep(size, &input[used..]);
+        let unit = (self.kept.len() == size).then(|| std::mem::take(&mut self.kept));
+        Ok((used, unit))
+    }
+
+    /// Moves bytes behind what is kept until there are `size`, and counts them.
+    fn keep(&mut self, size: usize, input: &[u8]) -> usize {
         let missing = size.saturating_sub(self.kept.len());
-        let (more, rest) = input.split_at(missing.min(input.len()));
+        let more = &input[..missing.min(input.len())];
         self.kept.extend_from_slice(more);
-        *input = rest;
+        more.len()
     }
 
     /// Bytes of the unit that came so far, and bytes that it will have if that is known.
     pub(super) fn partial(&self) -> Option<(usize, usize)> {
-        if self.is_given || self.kept.is_empty() {
+        if self.kept.is_empty() {
             return None;
         }
         let due = self

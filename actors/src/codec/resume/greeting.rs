@@ -72,7 +72,7 @@ impl Greeting {
     pub fn take(&mut self, chunk: &Chunk) -> Result<Option<Request>, StreamError> {
         let mut request = None;
         for piece in chunk.pieces() {
-            let mut piece = piece.clone();
+            let mut piece = piece.clone().into_bytes();
             while let Some(item) = self
                 .decoder
                 .next(&mut piece)

@@ -62,7 +62,7 @@ impl Replay {
         }
         self.written += unit.len() as u64;
         self.owed.push_back((unit.len(), credit));
-        self.pieces.extend(unit);
+        self.pieces.extend(unit.into_kept());
     }
 
     /// The peer has all up to `received_to`, and takes `credit` bytes more.

@@ -15,7 +15,7 @@ use super::{
     config::{Liveness, MAX_RECORD, MIN_RECORD, MIN_SILENCE, RekeyAfter},
     engine::MESSAGES,
     handshake::{Handshake, VERSION, prologue},
-    record::{Kind, Opener, RECORD_OVERHEAD, SEALED_OVERHEAD, Sealer, Text},
+    record::{Kind, Opener, RECORD_OVERHEAD, SEALED_OVERHEAD, Sealer},
     terms::Terms,
 };
 use crate::{
@@ -174,7 +174,7 @@ impl HandMade {
         let open = |unit: Vec<u8>| {
             let mut sealed = unit[2..].to_vec();
             self.opening
-                .open(self.opened, &mut sealed)
+                .open(self.opened, &mut sealed, 0)
                 .expect("the next record of this connection");
             self.opened += 1;
             sealed.truncate(sealed.len() - 16);

