@@ -242,6 +242,10 @@ fn what_is_unsafe_is_refused() {
     assert!(said.contains("key file /nowhere"), "{said}");
     let said = tunnel(&["client", "--listen", "exec:true", "--to", near]);
     assert!(said.contains("cannot listen on exec:true"), "{said}");
+    for end in ["client", "server"] {
+        let said = tunnel(&[end, "--listen", near, "--to", "stdio:", "--insecure"]);
+        assert!(said.contains("one standard input"), "{said}");
+    }
     let taken = Target::new();
     let said = refused(
         69,

@@ -137,6 +137,11 @@ impl Settings {
     /// Both endpoints, unless that would be unsafe.
     fn endpoints(&self, end: End) -> Result<(Endpoint, Endpoint), Failure> {
         let (listen, to): (Endpoint, Endpoint) = (self.listen.parse()?, self.to.parse()?);
+        if to.scheme() == "stdio" {
+            return Err(Failure::Usage(format!(
+                "cannot carry connections on to {to}: this process has one standard input, and each connection needs a way of its own"
+            )));
+        }
         let is_sealed = self.layers.are_guarded();
         if !self.insecure {
             guard::check(end, &listen, &to, is_sealed).map_err(Failure::Usage)?;
