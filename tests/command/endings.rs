@@ -54,11 +54,18 @@ fn listening_for_other_machines_takes_a_word() {
 #[test]
 fn sessions_over_plain_tcp_take_a_word() {
     let plain = "tcp://127.0.0.1:0";
-    let text = refused(2, &["serve", "--listen", plain, "--layer", "resume"]);
-    assert!(
-        text.contains("take them over") && text.contains("resume:insecure"),
-        "{text}"
-    );
+    let resume = ["--layer", "resume"];
+    for words in [
+        &["serve", "--listen", plain][..],
+        &["call", "tcp://127.0.0.1:1", "add", "1", "2"],
+        &["ping", "tcp://127.0.0.1:1"],
+    ] {
+        let text = refused(2, &[words, &resume].concat());
+        assert!(
+            text.contains("take them over") && text.contains("resume:insecure"),
+            "{text}"
+        );
+    }
     let layers = ["--layer", "resume:insecure"];
     let server = Served::start(&[plain], &layers);
     let call = ["call", server.endpoint(), "add", "1", "2"];

@@ -60,6 +60,7 @@ impl Arguments {
 
     /// Connects to an endpoint with these layers.
     pub(crate) async fn connect(&self, endpoint: &str) -> Result<Channel, Failure> {
+        self.check_sessions(&endpoint.parse()?, "--layer resume:insecure")?;
         let chain = Chain::to(endpoint)?.layers(self.layers()?);
         Ok(chain.connect().await?)
     }
