@@ -157,18 +157,16 @@ impl Sealer {
     }
 
     /// As many records as `chunk` needs. Bytes that nobody else sees are sealed where they lie, others where they are copied to.
-    pub(super) fn data(&mut self, chunk: Chunk, now: Instant) -> Chunk {
-        let (mut sealed, mut shared) = (Chunk::new(), Chunk::new());
-        let mut chunk = chunk;
-        if let Some(piece) = chunk.take_only() {
-            match piece.try_into_own(RECORD_HEAD, TAG) {
-                Ok(own) if own.len() <= self.body_size() && !self.is_rekey_due(now) => {
-                    return self.around(own).into();
-                }
-                Ok(own) => chunk = Piece::from(own).into(),
-                Err(piece) => chunk = piece.into(),
-            }
+    pub(super) fn data(&mut self, mut chunk: Chunk, now: Instant) -> Chunk {
+        if self.is_one_record(&chunk, now)
+            && let Some(piece) = chunk.take_only()
+        {
+            return match piece.try_into_own(RECORD_HEAD, TAG) {
+                Ok(own) => self.around(own).into(),
+                Err(piece) => self.only_record(&piece.into()).into(),
+            };
         }
+        let (mut sealed, mut shared) = (Chunk::new(), Chunk::new());
         for piece in chunk.pieces {
             match piece.try_into_own(RECORD_HEAD, TAG) {
                 Ok(own) => {
@@ -184,6 +182,10 @@ impl Sealer {
             self.copied(shared, &mut sealed, now);
         }
         sealed
+    }
+
+    fn is_one_record(&self, chunk: &Chunk, now: Instant) -> bool {
+        chunk.len() <= self.body_size() && !self.is_rekey_due(now)
     }
 
     /// The one record that `text` fits into, laid out around it.
@@ -204,7 +206,8 @@ impl Sealer {
     /// A record's kind stands before its body, where the last sealed byte of the record before it is. That byte goes elsewhere: into
     /// a few bytes of their own, with the tag that follows it and the length of the next record.
     fn in_place(&mut self, mut text: Own, sealed: &mut Chunk, now: Instant) {
-        let mut between = BytesMut::new();
+        let records = 1 + text.len() / self.body_size();
+        let mut between = BytesMut::with_capacity(records * RECORD_OVERHEAD);
         self.rekey_if_due(&mut between, now);
         loop {
             let length = text.len().min(self.body_size());
@@ -238,7 +241,7 @@ impl Sealer {
 
     /// Seals bytes in the place that they are copied to.
     fn copied(&mut self, chunk: Chunk, sealed: &mut Chunk, now: Instant) {
-        if chunk.len() <= self.body_size() && !self.is_rekey_due(now) {
+        if self.is_one_record(&chunk, now) {
             sealed.push(self.only_record(&chunk));
             return;
         }
