@@ -67,6 +67,7 @@ impl Piece {
     }
 
     /// The same bytes in memory that nobody else sees; copied if they are shared.
+    #[cfg(any(feature = "encrypt", test))]
     pub(crate) fn into_own(self) -> Own {
         match self.0 {
             Memory::Own(own) => own,
@@ -124,6 +125,7 @@ impl Own {
     }
 
     /// Takes the first `count` bytes away, with the room before them.
+    #[cfg(any(feature = "encrypt", test))]
     pub(crate) fn split_to(&mut self, count: usize) -> Self {
         let front = std::mem::take(&mut self.front);
         Self {
