@@ -21,7 +21,7 @@ use crate::{
     error::{LossReason, StreamError},
     layer::Above,
     message::Flush,
-    unit::{COPY_LIMIT, FRAME_OVERHEAD, Frames, FramesBuilder},
+    unit::{COPY_LIMIT, FRAME_OVERHEAD, Frames, FramesBuilder, RUN_ROOM},
 };
 
 /// Credit that is taken ahead for small frames.
@@ -335,7 +335,7 @@ impl State {
         let Self {
             builder, blocks, ..
         } = self;
-        blocks.next(room + 1, |block| builder.set_block(block));
+        blocks.next(room + RUN_ROOM, |block| builder.set_block(block));
     }
 
     fn take(&mut self) -> Taken {
